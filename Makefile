@@ -1,0 +1,43 @@
+# Two commands are all that a fresh machine with Python 3.11 or newer, git and make needs:
+#   make repro   set up, then build what changed: data, tokens, model, reports
+#   make test    set up, then style, types, layers and all tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: repro ui test check bench clean
+
+repro: $(VENV)/run.stamp
+	[ -d data ] || dvc pull --quiet data.dvc
+	dvc repro
+
+ui: $(VENV)/run.stamp
+	nudge ui
+
+check: $(VENV)/dev.stamp
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+test: check
+	[ -d data ] || dvc pull --quiet data.dvc
+	pytest
+
+bench: $(VENV)/run.stamp
+	python -m benchmarks
+
+clean:
+	rm -rf $(VENV)
+
+# torch comes first and alone: with a version named, pip takes the build that fits the machine's index.
+$(VENV)/run.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet -c constraints.txt torch
+	pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
