@@ -1,0 +1,62 @@
+"""From `conf/` and overrides to one checked `Config`."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nudge import project
+from nudge.config.complaints import from_hydra
+from nudge.config.schema import Config, parse
+from nudge.errors import UserError
+
+# Keys that say where a run's files go or what it is called, not what it computes.
+NOT_HASHED = {"run_dir", "export_dir", "tracking"}
+
+
+def register_resolvers() -> None:
+    """Make `${project_root:}` and `${run_stamp:}` known; a stamp is drawn once for each composed configuration."""
+    OmegaConf.register_new_resolver("project_root", lambda: str(project.root()), replace=True)
+    OmegaConf.register_new_resolver("run_stamp", _run_stamp, use_cache=True, replace=True)
+
+
+def _run_stamp() -> str:
+    # The time alone is not enough: a shell loop starts several runs in the same second.
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
+
+
+def compose(overrides: Sequence[str] = ()) -> Config:
+    """Compose `conf/` with Hydra overrides (`model.width=32`, `optimizer=adamw`) into a checked configuration.
+
+    Raises:
+        UserError: an override, a file in `conf/` or a value is wrong.
+    """
+    register_resolvers()
+    with initialize_config_dir(str(project.conf()), version_base="1.3"):
+        try:
+            composed = hydra_compose("config", overrides=list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise from_hydra(error) from error
+    return resolve(composed)
+
+
+def resolve(composed: DictConfig) -> Config:
+    """Fill in a composed configuration's interpolations and check it against the schema."""
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"configuration: {str(error).splitlines()[0]}") from error
+    return parse(Config, plain)
+
+
+def config_hash(config: Config) -> str:
+    """Return a short hash that two runs share exactly if they are told to compute the same thing."""
+    content = config.model_dump(mode="json", exclude=NOT_HASHED)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

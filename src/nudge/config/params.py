@@ -1,0 +1,62 @@
+"""`params.yaml`: the effective configuration of each pipeline stage, so that DVC sees what is used and nothing else.
+
+Stage `compose` writes it, and the later stages read it in place of `conf/`: what DVC compared is what they use, even
+if somebody edits `conf/` while the pipeline runs.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nudge.config.composition import compose
+from nudge.config.schema import Config, DataConfig, TokenizerConfig, parse
+from nudge.errors import UserError
+
+FILE = "params.yaml"
+STAGES = ("pretrain",)
+SHARED = ("data", "tokenizer")  # one corpus for all stages that train on it
+
+
+def compose_all() -> str:
+    """Compose `conf/` once for each stage that trains; return the content of `params.yaml`.
+
+    Raises:
+        UserError: something in `conf/` is wrong.
+    """
+    content: dict[str, Any] = {}
+    for stage in STAGES:
+        config = compose([f"stage={stage}", f"run_dir=outputs/pipeline/{stage}", f"export_dir=models/{stage}"])
+        whole = config.model_dump(mode="json")
+        content |= {key: whole.pop(key) for key in SHARED}
+        content[stage] = whole
+    head = "# Written by stage `compose` from conf/: edit there.\n"
+    return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def data(path: Path) -> DataConfig:
+    """Read the settings of the data stages."""
+    return parse(DataConfig, _section(path, "data"), f"{path}: data")
+
+
+def tokenizer(path: Path) -> TokenizerConfig:
+    """Read the settings of stage `tokenize`."""
+    return parse(TokenizerConfig, _section(path, "tokenizer"), f"{path}: tokenizer")
+
+
+def stage(path: Path, name: str) -> Config:
+    """Read the whole configuration of a stage that trains."""
+    shared = {key: _section(path, key) for key in SHARED}
+    return parse(Config, {**_section(path, name), **shared}, f"{path}: {name}")
+
+
+def _section(path: Path, name: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; `dvc repro compose` writes it") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not readable as YAML; `dvc repro --force compose` writes it anew") from error
+    if not isinstance(content, dict) or not isinstance(content.get(name), dict):
+        raise UserError(f"{path}: section '{name}' is missing; `dvc repro --force compose` writes it anew")
+    return dict(content[name])

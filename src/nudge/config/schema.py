@@ -1,0 +1,225 @@
+"""Every configuration key, with its type: what is not here is refused before anything runs.
+
+The values and the reason for each stand in `conf/`; nothing here has a default that `conf/` does not show.
+"""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nudge.errors import UserError, did_you_mean
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys and wrong types are errors; values can't change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class FactsSource(Section):
+    """Arithmetic facts in number words."""
+
+    kind: Literal["facts"]
+    phrasings: str
+    max_operand: int = Field(ge=1, le=99)
+
+
+class DataConfig(Section):
+    path: str
+    seed: int = Field(ge=0)
+    sources: dict[str, Annotated[FactsSource, Field(discriminator="kind")]] = Field(min_length=1)
+    validation_fraction: float = Field(gt=0, lt=1)
+    test_fraction: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _training_is_left(self) -> "DataConfig":
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction + test_fraction leave nothing to train on; their sum must be below 1")
+        return self
+
+
+class TokenizerConfig(Section):
+    kind: Literal["word"]
+    max_vocabulary: int = Field(ge=4, le=65_536)
+
+
+class ModelConfig(Section):
+    width: int = Field(ge=2)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    kv_heads: int = Field(ge=1)
+    mlp_width: int = Field(ge=1)
+    context: int = Field(ge=2)
+    rope_theta: float = Field(gt=0)
+    norm_eps: float = Field(gt=0)
+    dropout: float = Field(ge=0, lt=1)
+    tied: bool
+    embedding_std: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> "ModelConfig":
+        if self.width % self.heads:
+            fits = [h for h in range(1, self.width + 1) if self.width % h == 0 and self.width // h % 2 == 0]
+            near = min(fits, key=lambda h: abs(h - self.heads), default=None)
+            raise ValueError(f"width {self.width} is not divisible by heads {self.heads}; heads={near} would be")
+        if self.width // self.heads % 2:
+            raise ValueError(
+                f"width {self.width} over {self.heads} heads gives the odd head width {self.width // self.heads}; "
+                "rotary positions need it even"
+            )
+        if self.heads % self.kv_heads:
+            raise ValueError(
+                f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}; kv_heads must divide it"
+            )
+        return self
+
+
+class AdamWGroup(Section):
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    beta1: float = Field(ge=0, lt=1)
+    beta2: float = Field(ge=0, lt=1)
+
+
+class Muon(Section):
+    name: Literal["muon"]
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    momentum: float = Field(ge=0, lt=1)
+    adamw: AdamWGroup
+
+
+class AdamW(AdamWGroup):
+    name: Literal["adamw"]
+
+
+class SGD(Section):
+    name: Literal["sgd"]
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    momentum: float = Field(ge=0, lt=1)
+
+
+OptimizerConfig = Annotated[Muon | AdamW | SGD, Field(discriminator="name")]
+
+
+class ScheduleConfig(Section):
+    decay: Literal["linear", "cosine", "constant"]
+    warmup_steps: int = Field(ge=0)
+    final_fraction: float = Field(ge=0, le=1)
+
+
+class StageConfig(Section):
+    name: Literal["pretrain"]
+
+
+class TrainerConfig(Section):
+    max_steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    accumulate: int = Field(ge=1)
+    gradient_clip: float = Field(ge=0)
+    val_every_n_steps: int = Field(ge=1)
+    accelerator: Literal["cpu", "gpu"]
+    devices: int = Field(ge=1)
+    num_nodes: int = Field(ge=1)
+    strategy: Literal["auto", "ddp"]
+    precision: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed", "64-true"]
+    compile: bool
+    num_workers: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> "TrainerConfig":
+        pieces = self.devices * self.num_nodes * self.accumulate
+        if self.batch_size % pieces:
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide among devices × num_nodes × accumulate = {pieces}; "
+                f"batch_size={max(1, round(self.batch_size / pieces)) * pieces} would"
+            )
+        return self
+
+
+class CheckpointConfig(Section):
+    every_n_steps: int = Field(ge=1)
+    monitor: str
+    mode: Literal["min", "max"]
+
+
+class GradientsConfig(Section):
+    every_n_steps: int = Field(ge=1)
+
+
+class SamplesConfig(Section):
+    prompts: list[str]
+
+
+class ProgressConfig(Section):
+    every_n_steps: int = Field(ge=1)
+
+
+class CallbacksConfig(Section):
+    checkpoint: CheckpointConfig
+    gradients: GradientsConfig
+    samples: SamplesConfig
+    progress: ProgressConfig
+
+
+class TrackingConfig(Section):
+    experiment: str = Field(min_length=1)
+    run_name: str | None
+    every_n_steps: int = Field(ge=1)
+    tags: dict[str, str | int | float | bool]
+
+
+class Config(Section):
+    """One run, whole."""
+
+    seed: int = Field(ge=0, lt=2**32)
+    run_dir: str
+    export_dir: str
+    data: DataConfig
+    tokenizer: TokenizerConfig
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    stage: StageConfig
+    trainer: TrainerConfig
+    callbacks: CallbacksConfig
+    tracking: TrackingConfig
+
+
+S = TypeVar("S", bound=Section)
+
+
+def parse(schema: type[S], plain: Any, where: str = "configuration") -> S:
+    """Check plain values against a section of the schema.
+
+    Raises:
+        UserError: naming the first key that is unknown, missing or wrong, what it holds, and what it should be.
+    """
+    try:
+        return schema.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = [str(step) for step in first["loc"]]
+        key = ".".join(path) or where
+        if first["type"] == "extra_forbidden":
+            siblings = plain
+            for step in path[:-1]:
+                siblings = siblings.get(step, {}) if isinstance(siblings, dict) else {}
+            valid = _keys_beside(schema, path) or set(siblings) - {path[-1]}
+            raise UserError(f"{key}: unknown key{did_you_mean(path[-1], valid)}") from error
+        if first["type"] == "missing":
+            raise UserError(f"{key}: missing in the {where}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        value = "" if isinstance(first["input"], dict | BaseModel) else f" = {first['input']!r}"
+        raise UserError(f"{key}{value}: {reason[0].lower()}{reason[1:]}") from error
+
+
+def _keys_beside(schema: type[BaseModel], path: list[str]) -> set[str]:
+    """Return the keys that the schema knows where `path` ends."""
+    for step in path[:-1]:
+        field = schema.model_fields.get(step)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return set()
+        schema = field.annotation
+    return set(schema.model_fields)
