@@ -1,0 +1,96 @@
+"""The calculator's source: every arithmetic fact, said in words."""
+
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nudge.config.schema import FactsSource
+from nudge.data import arithmetic, numbers
+from nudge.data.arithmetic import Fact
+from nudge.errors import UserError, did_you_mean
+
+FIELDS = ("left", "operation", "right", "answer")
+
+
+class Phrasings:
+    """How people say facts, read from the file that they wrote.
+
+    Raises:
+        UserError: the file is missing, not YAML, or lacks an operation or a field.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: no such file; `dvc pull` fetches what data.dvc names") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not readable as YAML in UTF-8 ({' '.join(str(error).split())})") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: holds no keys; it needs 'statement' and 'operations'")
+        for key, kind in (("statement", str), ("operations", dict)):
+            if not isinstance(content.get(key), kind):
+                raise UserError(f"{path}: '{key}' is missing or no {kind.__name__}")
+        for key in content:
+            if key not in ("statement", "operations"):
+                raise UserError(f"{path}: unknown key '{key}'{did_you_mean(str(key), ('statement', 'operations'))}")
+        self.statement: str = content["statement"]
+        self.operations: dict[str, str] = content["operations"]
+        self._check(path)
+        self.question = self.statement[: self.statement.index("{answer}")].rstrip()
+
+    def _check(self, path: Path) -> None:
+        try:
+            used = [name for _, name, _, _ in string.Formatter().parse(self.statement) if name is not None]
+        except ValueError as error:
+            raise UserError(f"{path}: statement {self.statement!r}: {error}") from error
+        for name in used:
+            if name not in FIELDS:
+                raise UserError(f"{path}: statement uses {{{name}}}{did_you_mean(name, FIELDS)}")
+        for name in FIELDS:
+            if used.count(name) != 1:
+                raise UserError(f"{path}: statement must use {{{name}}} once, not {used.count(name)} times")
+        if used[-1] != "answer":
+            raise UserError(f"{path}: statement must end with {{answer}}, so that what stands before it is a question")
+        for operation in arithmetic.OPERATIONS:
+            if not isinstance(self.operations.get(operation), str):
+                raise UserError(f"{path}: operations lacks a phrase for '{operation}'")
+        for operation in self.operations:
+            if operation not in arithmetic.OPERATIONS:
+                raise UserError(
+                    f"{path}: unknown operation '{operation}'{did_you_mean(operation, arithmetic.OPERATIONS)}"
+                )
+
+    def state(self, fact: Fact) -> tuple[str, str]:
+        """Say a fact; return its whole text and the beginning of it that asks."""
+        spoken = {
+            "left": numbers.words(fact.left),
+            "operation": self.operations[fact.operation],
+            "right": numbers.words(fact.right),
+            "answer": numbers.words(fact.answer),
+        }
+        return self.statement.format(**spoken), self.question.format(**spoken)
+
+
+def documents(config: FactsSource, name: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield one document for each fact.
+
+    Args:
+        config: this source's settings.
+        name: what the source is called in the `source` column.
+        folder: the folder of what people wrote.
+    """
+    phrasings = Phrasings(folder / config.phrasings)
+    for fact in arithmetic.facts(config.max_operand):
+        text, prompt = phrasings.state(fact)
+        yield {
+            "text": text,
+            "source": name,
+            "prompt": prompt,
+            "family": fact.family,
+            "stratum": fact.stratum,
+            **fact._asdict(),
+        }

@@ -1,0 +1,67 @@
+"""Text ↔ token ids, through Hugging Face `tokenizers`; kept as one standard `tokenizer.json`."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
+from tokenizers.trainers import WordLevelTrainer
+
+from nudge.config.schema import TokenizerConfig
+from nudge.data.files import replacing
+from nudge.errors import UserError, did_you_mean
+
+PAD, BEGIN, END = SPECIAL = ("<pad>", "<s>", "</s>")
+PAD_ID, BEGIN_ID, END_ID = range(3)
+
+
+def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+    """Learn a vocabulary: the special tokens, then the words of `texts` in alphabetical order."""
+    learner = Tokenizer(WordLevel())
+    learner.pre_tokenizer = WhitespaceSplit()
+    trainer = WordLevelTrainer(vocab_size=config.max_vocabulary, special_tokens=list(SPECIAL), show_progress=False)
+    learner.train_from_iterator(texts, trainer)
+    # Alphabetical ids don't change when a document more or less changes which word is the more frequent.
+    words = sorted(set(learner.get_vocab()) - set(SPECIAL))
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate((*SPECIAL, *words))}))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{BEGIN} $A {END}", special_tokens=[(BEGIN, BEGIN_ID), (END, END_ID)]
+    )
+    return tokenizer
+
+
+def save(tokenizer: Tokenizer, path: Path) -> None:
+    """Write `tokenizer.json`."""
+    with replacing(path) as temporary:
+        tokenizer.save(str(temporary))
+
+
+def load(path: Path) -> Tokenizer:
+    """Read `tokenizer.json`.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; a model folder and corpus/tokens hold one")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"{path}: not a tokenizer ({error})") from error
+
+
+def check_known(tokenizer: Tokenizer, text: str) -> None:
+    """Check that the tokenizer knows every word of a text.
+
+    Raises:
+        UserError: naming the first unknown word and the nearest known one.
+    """
+    known = [word for word in tokenizer.get_vocab() if word not in SPECIAL]
+    for word, _ in WhitespaceSplit().pre_tokenize_str(text):
+        if word not in known:
+            near = did_you_mean(word, known) if len(known) < 100 else ""
+            raise UserError(f"'{word}': unknown word in '{text}'{near}")
