@@ -1,0 +1,141 @@
+"""A trained model as a folder that `transformers` reads too: `config.json`, `model.safetensors`, `tokenizer.json`.
+
+`nudge.json` beside them holds the configuration of the run that made it.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from nudge.config.composition import NOT_HASHED
+from nudge.config.schema import ModelConfig, parse
+from nudge.data import files, tokenizer
+from nudge.errors import UserError
+from nudge.model.decoder import Decoder
+
+WEIGHTS = "model.safetensors"
+
+# Ours → Hugging Face's names for the shape of a Llama.
+LLAMA_NAMES = {
+    "width": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "mlp_width": "intermediate_size",
+    "context": "max_position_embeddings",
+    "norm_eps": "rms_norm_eps",
+    "rope_theta": "rope_theta",
+    "dropout": "attention_dropout",
+    "tied": "tie_word_embeddings",
+    "embedding_std": "initializer_range",
+}
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A model with what belongs to it.
+
+    Attributes:
+        model: the network.
+        tokenizer: what its token ids mean.
+        config: the configuration of the run that made it, as plain values.
+    """
+
+    model: Decoder
+    tokenizer: Tokenizer
+    config: dict[str, Any]
+
+
+def save(saved: Saved, folder: Path) -> None:
+    """Write a model folder whole, or not at all.
+
+    Raises:
+        UserError: the folder can't be written.
+    """
+    vocabulary, config = saved.model.vocabulary, saved.model.config
+    content: dict[str, Any] = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "vocab_size": vocabulary,
+        "pad_token_id": tokenizer.PAD_ID,
+        "bos_token_id": tokenizer.BEGIN_ID,
+        "eos_token_id": tokenizer.END_ID,
+        "dtype": "float32",
+    } | {LLAMA_NAMES[key]: value for key, value in config.model_dump().items()}
+    special = {"bos_token": tokenizer.BEGIN, "eos_token": tokenizer.END, "pad_token": tokenizer.PAD}
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in saved.model.state_dict().items()}
+    if config.tied:  # one matrix, stored once
+        del weights["lm_head.weight"]
+    # Where the run's files went says nothing about the model, and would make equal models differ.
+    made_by = {key: value for key, value in saved.config.items() if key not in NOT_HASHED}
+    with files.replacing_folder(folder) as temporary:
+        save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
+        files.write_text(temporary / "config.json", json.dumps(content, indent=1) + "\n")
+        files.write_text(temporary / "nudge.json", json.dumps(made_by, indent=1) + "\n")
+        files.write_text(
+            temporary / "tokenizer_config.json",
+            json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **special}, indent=1) + "\n",
+        )
+        tokenizer.save(saved.tokenizer, temporary / "tokenizer.json")
+
+
+def load(path: Path) -> Saved:
+    """Read a model folder, or a checkpoint (`.ckpt`) of a run.
+
+    Raises:
+        UserError: nothing there, damaged, or made for another shape or vocabulary.
+    """
+    return _load_checkpoint(path) if path.is_file() else _load_folder(path)
+
+
+def digest(folder: Path) -> str:
+    """Return the SHA-256 of a model folder's weights: what ties it to the run that made it."""
+    with (folder / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load_folder(folder: Path) -> Saved:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no model there; a model folder holds config.json and model.safetensors")
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        shape = {ours: content[llama] for ours, llama in LLAMA_NAMES.items()}
+        made_by = json.loads((folder / "nudge.json").read_text(encoding="utf-8"))
+        weights = load_file(folder / WEIGHTS)
+    except (KeyError, ValueError, OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: damaged model ({error}); train it again or take another") from error
+    return _assemble(shape, weights, tokenizer.load(folder / "tokenizer.json"), made_by, str(folder))
+
+
+def _load_checkpoint(path: Path) -> Saved:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        parameters = content["hyper_parameters"]
+        weights = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
+        words = Tokenizer.from_str(parameters["tokenizer"])
+    except Exception as error:  # torch raises anything from EOFError to UnpicklingError for a damaged file
+        raise UserError(f"{path}: not a checkpoint of nudge ({str(error).splitlines()[0]})") from error
+    return _assemble(parameters["config"]["model"], weights, words, parameters["config"], str(path))
+
+
+def _assemble(
+    shape: dict[str, Any], weights: dict[str, Tensor], words: Tokenizer, made_by: dict[str, Any], where: str
+) -> Saved:
+    model = Decoder(parse(ModelConfig, shape, where), words.get_vocab_size())
+    if model.config.tied:
+        weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{where}: weights don't fit the model and the tokenizer beside them ({reason})") from error
+    return Saved(model.eval(), words, made_by)
