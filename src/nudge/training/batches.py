@@ -1,0 +1,154 @@
+"""Batches of documents: which ones stand in which optimiser step is a pure function of seed and step."""
+
+from collections.abc import Iterator
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from nudge.data.tokenizer import PAD_ID
+from nudge.data.tokens import Tokens
+
+
+class Batch(TypedDict):
+    """Documents packed into rows, several in one.
+
+    Attributes:
+        inputs: token ids, [B, T], int64; rows are filled up with padding.
+        targets: the token after each input in the same document, [B, T]; padding where there is none.
+        positions: where in its document the target stands, [B, T].
+        documents: which document of the split a position belongs to, [B, T]; −1 for padding.
+        targets_in_step: count of tokens to predict in the whole optimiser step, over all devices and micro-batches.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    positions: Tensor
+    documents: Tensor
+    targets_in_step: int
+
+
+class ShuffledBatches(IterableDataset[Batch]):
+    """Endless training batches: all documents in a new random order each epoch; a batch may reach into the next.
+
+    Every process computes the same global batch of `batch_size` documents and takes its own part, so that the
+    division among devices and micro-batches changes nothing about the optimisation.
+
+    Args:
+        tokens: the training split.
+        context: positions in a row.
+        batch_size: documents per optimiser step.
+        accumulate: micro-batches per optimiser step.
+        seed: chooses the orders.
+        rank, world_size: this process among all.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        context: int,
+        batch_size: int,
+        accumulate: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.tokens, self.context = tokens, context
+        self.batch_size, self.accumulate, self.seed = batch_size, accumulate, seed
+        self.rank, self.world_size = rank, world_size
+        self._orders: dict[int, NDArray[np.int64]] = {}
+
+    def documents_of(self, step: int) -> NDArray[np.int64]:
+        """Return the documents of the global batch of optimiser step `step`, counted from 0, [batch_size]."""
+        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs, within = np.divmod(places, len(self.tokens))
+        orders = {epoch: self._order(epoch) for epoch in np.unique(epochs).tolist()}
+        self._orders = orders  # the next step mostly needs the same
+        return np.array([orders[epoch][place] for epoch, place in zip(epochs, within, strict=True)])
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if epoch in self._orders:
+            return self._orders[epoch]
+        return np.random.default_rng((self.seed, epoch)).permutation(len(self.tokens))
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        micro = first
+        while True:
+            step, part = divmod(micro, self.accumulate)
+            documents = self.documents_of(step)
+            targets = int((self.tokens.starts[documents + 1] - self.tokens.starts[documents] - 1).sum())
+            own = documents[self.rank + self.world_size * part :: self.world_size * self.accumulate]
+            yield packed(self.tokens, own, self.context, targets)
+            micro += stride
+
+
+class HeldOutBatches(IterableDataset[Batch]):
+    """Each document of a split once, in order, divided among processes without repeats."""
+
+    def __init__(self, tokens: Tokens, context: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.tokens, self.context, self.batch_size = tokens, context, batch_size
+        self.rank, self.world_size = rank, world_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        own = np.arange(self.rank, len(self.tokens), self.world_size)
+        for first in range(0, len(own), self.batch_size):
+            documents = own[first : first + self.batch_size]
+            yield packed(self.tokens, documents, self.context, int((self.tokens.lengths[documents] - 1).sum()))
+
+
+def packed(tokens: Tokens, documents: NDArray[np.int64], context: int, targets_in_step: int) -> Batch:
+    """Pack documents into rows of `context` positions, none across two rows.
+
+    A document of n tokens takes n − 1 positions: nothing follows its last token. Where it stands is decided by
+    best fit, longest first: in the fullest row that has room (Johnson 1974), which leaves little padding.
+    """
+    lengths = tokens.starts[documents + 1] - tokens.starts[documents] - 1
+    rows, columns, count = _best_fit(lengths.tolist(), context)
+    # For every target: which of the documents it belongs to, and where in it it stands.
+    owner = np.repeat(np.arange(len(documents)), lengths)
+    position = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + 1
+    at = (rows[owner], columns[owner] + position - 1)
+    source = tokens.starts[documents][owner] + position
+    arrays = [np.full((count, context), fill, np.int64) for fill in (PAD_ID, PAD_ID, 0, -1)]
+    for array, values in zip(
+        arrays, (tokens.ids[source - 1], tokens.ids[source], position, documents[owner]), strict=True
+    ):
+        array[at] = values
+    inputs, targets, positions, owners = (torch.from_numpy(array) for array in arrays)
+    return {
+        "inputs": inputs,
+        "targets": targets,
+        "positions": positions,
+        "documents": owners,
+        "targets_in_step": targets_in_step,
+    }
+
+
+def _best_fit(lengths: list[int], context: int) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Return for each length the row and the column where it begins, and the count of rows."""
+    open_rows: list[list[int]] = [[] for _ in range(context + 1)]  # by room left
+    rows, columns = np.empty((2, len(lengths)), np.int64)
+    count = 0
+    # Longest first: what is short fills the gaps.
+    for document in sorted(range(len(lengths)), key=lambda document: -lengths[document]):
+        length = lengths[document]
+        room = next((room for room in range(length, context + 1) if open_rows[room]), None)
+        if room is None:
+            row, room, count = count, context, count + 1
+        else:
+            row = open_rows[room].pop()
+        open_rows[room - length].append(row)
+        rows[document], columns[document] = row, context - room
+    return rows, columns, count
+
+
+def loader(dataset: IterableDataset[Batch], num_workers: int, pin: bool) -> DataLoader[Batch]:
+    """Wrap batches for a Trainer; batches come in the same order with any number of workers."""
+    return DataLoader(
+        dataset, batch_size=None, num_workers=num_workers, pin_memory=pin, persistent_workers=num_workers > 0
+    )

@@ -1,0 +1,51 @@
+"""The same questions before, during and after training: "seventy" becomes "five"."""
+
+import math
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+from tokenizers import Tokenizer
+
+from nudge.data.tokenizer import BEGIN_ID, END_ID, check_known
+from nudge.model.generation import greedy
+from nudge.training.pretraining import Pretraining
+
+LONGEST_ANSWER = 8  # tokens; an untrained model does not stop by itself
+
+
+class Samples(Callback):
+    """Answer fixed prompts at each validation; keep the answers as the run's table `samples.json`.
+
+    Args:
+        prompts: the questions.
+        tokenizer: what turns them into tokens.
+
+    Raises:
+        UserError: a prompt has a word that the tokenizer doesn't know.
+    """
+
+    FILE = "samples.json"
+
+    def __init__(self, prompts: list[str], tokenizer: Tokenizer) -> None:
+        for prompt in prompts:
+            check_known(tokenizer, prompt)
+        self._tokenizer = tokenizer
+        self._prompts = {
+            prompt: [BEGIN_ID, *tokenizer.encode(prompt, add_special_tokens=False).ids] for prompt in prompts
+        }
+        self.rows: list[dict[str, Any]] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
+        """Answer all prompts."""
+        if not trainer.is_global_zero:
+            return
+        answers = greedy(pl_module.model, list(self._prompts.values()), END_ID, LONGEST_ANSWER)
+        for prompt, answer in zip(self._prompts, answers, strict=True):
+            self.rows.append(
+                {
+                    "step": trainer.global_step,
+                    "prompt": prompt,
+                    "answer": self._tokenizer.decode(list(answer.ids)),
+                    "probability": math.exp(answer.log_probability),
+                }
+            )

@@ -1,0 +1,27 @@
+"""A run's metrics as two plain tables for plots: one row a step, one file for training and one for validation."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+from nudge.data.files import replacing
+
+# Speed differs from one repeat to the next; the curves of a repeat are the same to the last digit.
+NOT_REPEATABLE = "throughput/"
+
+
+def export_curves(metrics: Path, folder: Path) -> None:
+    """Turn Lightning's `metrics.csv`, with one row for each call of a logger, into `train.csv` and `validation.csv`."""
+    rows: dict[str, dict[int, dict[str, str]]] = {"train": defaultdict(dict), "validation": defaultdict(dict)}
+    with metrics.open(newline="") as file:
+        for row in csv.DictReader(file):
+            step = int(row.pop("step"))
+            for key, value in row.items():
+                if value and not key.startswith(NOT_REPEATABLE):
+                    rows["validation" if key.startswith("val/") else "train"][step][key] = value
+    for name, by_step in rows.items():
+        columns = sorted({key for values in by_step.values() for key in values})
+        with replacing(folder / f"{name}.csv") as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["step", *columns], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({"step": step, **by_step[step]} for step in sorted(by_step))

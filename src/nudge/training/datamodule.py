@@ -1,0 +1,75 @@
+"""The tokenised corpus as Lightning takes it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pytorch_lightning import LightningDataModule
+
+from nudge.config.schema import Config
+from nudge.data import files, tokenizer
+from nudge.data.tokens import Tokens
+from nudge.errors import UserError
+from nudge.training.batches import HeldOutBatches, ShuffledBatches, loader
+
+# Documents in one forward pass without gradients: large enough to be fast, small enough for any memory.
+HELD_OUT_BATCH = 2048
+
+
+class Corpus(LightningDataModule):
+    """Training and validation documents from `corpus/`, mapped into memory.
+
+    Args:
+        config: the run.
+        corpus: the folder that the data stages wrote.
+
+    Raises:
+        UserError: the tokens are missing, damaged, or longer than the model's context.
+    """
+
+    def __init__(self, config: Config, corpus: Path) -> None:
+        super().__init__()
+        files.check_seal(corpus / "tokens", "tokenize")
+        self._config = config
+        self.tokenizer = tokenizer.load(corpus / "tokens" / "tokenizer.json")
+        self.train = Tokens.open(corpus / "tokens" / "train")
+        self.validation = Tokens.open(corpus / "tokens" / "validation")
+        for name, split in (("train", self.train), ("validation", self.validation)):
+            if len(split) == 0:
+                raise UserError(f"{corpus / 'tokens' / name}: no documents; nothing to train on or to choose by")
+            if (longest := int(split.lengths.max())) - 1 > config.model.context:
+                raise UserError(
+                    f"model.context={config.model.context}: {name} has a document of {longest} tokens; "
+                    f"model.context={longest - 1} would do"
+                )
+        self.operations = _operations(corpus / "curated" / "validation.parquet")
+
+    def _place(self) -> dict[str, Any]:
+        trainer = self.trainer
+        return {"rank": trainer.global_rank, "world_size": trainer.world_size} if trainer else {}
+
+    def train_dataloader(self) -> Any:
+        """Return endless shuffled batches."""
+        settings = self._config.trainer
+        batches = ShuffledBatches(
+            self.train,
+            self._config.model.context,
+            settings.batch_size,
+            settings.accumulate,
+            self._config.seed,
+            **self._place(),
+        )
+        return loader(batches, settings.num_workers, settings.accelerator == "gpu")
+
+    def val_dataloader(self) -> Any:
+        """Return each validation document once."""
+        batches = HeldOutBatches(self.validation, self._config.model.context, HELD_OUT_BATCH, **self._place())
+        return loader(batches, 0, self._config.trainer.accelerator == "gpu")
+
+
+def _operations(path: Path) -> dict[str, NDArray[np.int64]]:
+    """Return the documents of each operation; empty for a corpus that isn't arithmetic."""
+    column = np.array(pq.read_table(path, columns=["operation"])["operation"].to_pylist(), dtype=object)
+    return {name: np.flatnonzero(column == name) for name in sorted({name for name in column if name is not None})}

@@ -1,0 +1,65 @@
+"""Optimisers by name; Muon for the matrices inside the blocks with AdamW for the rest behaves as one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW, Muon, Optimizer
+
+from nudge.config import schema
+
+
+class MuonWithAdamW(Optimizer):
+    """Two optimisers, each with its own weights, stepped, saved and scheduled as one.
+
+    Muon (Jordan 2024, kellerjordan.github.io/posts/muon) replaces a matrix's gradient by the nearest orthogonal
+    matrix; it is made for hidden matrices. Embeddings, output layer and gains take AdamW, as Jordan does.
+    """
+
+    def __init__(self, muon: Muon, adamw: AdamW) -> None:
+        self.both: tuple[Optimizer, Optimizer] = (muon, adamw)
+        groups = [*muon.param_groups, *adamw.param_groups]
+        super().__init__([{"params": group["params"], "lr": group["lr"]} for group in groups], {})
+        # Shared with the inner optimisers, so that a schedule changes theirs.
+        self.param_groups = groups
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Compute the gradients with `closure`, if given, and take both steps."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for optimizer in self.both:
+            optimizer.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return both states, by position."""
+        return {"both": [optimizer.state_dict() for optimizer in self.both]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load both states."""
+        for optimizer, state in zip(self.both, state_dict["both"], strict=True):
+            optimizer.load_state_dict(state)
+        self.param_groups = [group for optimizer in self.both for group in optimizer.param_groups]
+
+
+def build(config: schema.OptimizerConfig, model: nn.Module) -> Optimizer:
+    """Make the configured optimiser for a model's weights."""
+    match config:
+        case schema.Muon():
+            named = list(model.named_parameters())
+            hidden = [weight for name, weight in named if ".layers." in name and weight.dim() == 2]
+            rest = [weight for name, weight in named if not (".layers." in name and weight.dim() == 2)]
+            muon = Muon(hidden, lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum)
+            return MuonWithAdamW(muon, _adamw(config.adamw, rest))
+        case schema.AdamW():
+            return _adamw(config, list(model.parameters()))
+        case schema.SGD():
+            return SGD(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum)
+
+
+def _adamw(config: schema.AdamWGroup, weights: list[nn.Parameter]) -> AdamW:
+    return AdamW(weights, lr=config.lr, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay)

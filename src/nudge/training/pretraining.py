@@ -1,0 +1,128 @@
+"""Next-token prediction: the objective of `stage=pretrain` as a LightningModule."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from nudge.config.schema import Config
+from nudge.data.tokenizer import PAD_ID
+from nudge.data.tokens import Tokens
+from nudge.model.decoder import Decoder
+from nudge.training import optimizers, schedules
+from nudge.training.batches import Batch
+
+
+def cross_entropy_sum(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
+    """Sum the surprisal −ln p of each target, in nats; padding counts nothing."""
+    return F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), ignore_index=PAD_ID, reduction="sum")
+
+
+def answered_exactly(logits_BTV: Tensor, batch: Batch, answers_N: Tensor) -> Tensor:
+    """Say for each document of a split whether greedy decoding gives exactly its answer and stops, [N].
+
+    If the most probable token is the right one at each position of the answer, then greedy decoding never leaves it;
+    so one pass over the known text decides what step-by-step decoding would do. Documents that are not in the batch
+    count as not answered.
+
+    Args:
+        logits_BTV: what the model says after each input, [B, T, V].
+        batch: the documents.
+        answers_N: position of the first token of the answer in each document of the split.
+    """
+    documents_BT, targets_BT = batch["documents"], batch["targets"]
+    here_BT = documents_BT >= 0
+    asked_BT = here_BT & (batch["positions"] >= answers_N[documents_BT])
+    wrong_BT = asked_BT & (logits_BTV.argmax(-1) != targets_BT)
+    exact_N = torch.zeros_like(answers_N, dtype=torch.bool)
+    exact_N[documents_BT[here_BT]] = True
+    exact_N[documents_BT[wrong_BT]] = False
+    return exact_N
+
+
+class Pretraining(LightningModule):
+    """Train a decoder from random weights to predict the next token.
+
+    Args:
+        config: the run.
+        tokenizer: `tokenizer.json` as text; checkpoints carry it, so that they answer by themselves.
+        validation: the validation documents, to know where their answers begin.
+        operations: which of them belong to which operation, for exact match by operation.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        tokenizer: str,
+        vocabulary: int,
+        validation: Tokens,
+        operations: dict[str, NDArray[np.int64]],
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters({"config": config.model_dump(mode="json"), "tokenizer": tokenizer}, logger=False)
+        self.config = config
+        self.model = Decoder(config.model, vocabulary)
+        self.model.initialise(torch.Generator().manual_seed(config.seed))
+        self.step_loss = torch.zeros(())
+        self.targets_seen = 0
+        self._answers_N: Tensor
+        self.register_buffer("_answers_N", torch.from_numpy(np.array(validation.answers)), persistent=False)
+        self._operations = operations
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return this micro-batch's share of the mean surprisal over the whole optimiser step."""
+        logits_BTV = self.model(batch["inputs"], batch["documents"])
+        loss = cross_entropy_sum(logits_BTV, batch["targets"]) / batch["targets_in_step"]
+        accumulate = self.config.trainer.accumulate
+        if batch_idx % accumulate == 0:
+            self.step_loss = torch.zeros((), device=loss.device)
+            self.targets_seen += batch["targets_in_step"]
+        self.step_loss += loss.detach()
+        # Lightning divides by `accumulate` and DDP averages over devices; the sum over both is the mean over the step.
+        return loss * (accumulate * self.trainer.world_size)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        self._exact_N = torch.zeros_like(self._answers_N, dtype=torch.float32)
+        self._surprisal = torch.zeros(2, device=self._answers_N.device, dtype=torch.float64)  # sum, count
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Note the surprisal, and which questions are answered exactly."""
+        logits_BTV = self.model(batch["inputs"], batch["documents"])
+        self._exact_N += answered_exactly(logits_BTV, batch, self._answers_N)
+        self._surprisal[0] += cross_entropy_sum(logits_BTV, batch["targets"])
+        self._surprisal[1] += batch["targets_in_step"]
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/…` over all documents of all processes, each counted once."""
+        exact_N = self.trainer.strategy.reduce(self._exact_N, reduce_op="sum")
+        totals = self.trainer.strategy.reduce(self._surprisal, reduce_op="sum")
+        metrics = {"val/loss": (totals[0] / totals[1]).item()}
+        if self._operations:
+            exact = exact_N.cpu().numpy()
+            metrics["val/exact_match"] = float(exact[np.concatenate(list(self._operations.values()))].mean())
+            for name, documents in self._operations.items():
+                metrics[f"val/exact_match/{name}"] = float(exact[documents].mean())
+        self.log_dict(metrics, logger=False, rank_zero_only=False)
+        if self.logger:
+            self.logger.log_metrics(metrics, step=self.trainer.global_step)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the configured optimiser and a schedule that counts optimiser steps."""
+        optimizer = optimizers.build(self.config.optimizer, self.model)
+        settings, max_steps = self.config.schedule, self.config.trainer.max_steps
+        schedule = LambdaLR(optimizer, lambda step: schedules.factor(settings, step, max_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip the total norm, and tell the callbacks that measure gradients that it has happened."""
+        if self.config.trainer.gradient_clip:
+            self.clip_gradients(optimizer, self.config.trainer.gradient_clip, "norm")
+        gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
+        self.clipped_norm = torch.nn.utils.get_total_norm(gradients)

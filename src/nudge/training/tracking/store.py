@@ -1,0 +1,81 @@
+"""Which MLflow store the runs go to: the project's own, or the one that MLFLOW_TRACKING_URI names."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+# Before the first import of mlflow: nothing is reported to anybody.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["DO_NOT_TRACK"] = "true"
+os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+
+import logging
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.tracking import MlflowClient
+
+from nudge import project
+from nudge.errors import UserError
+
+# Its notes on database migrations are not for the reader of a training log.
+logging.getLogger("alembic").setLevel(logging.WARNING)
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+
+
+def own_uri() -> str:
+    """Return the address of the project's own store, the same whatever the working directory."""
+    return f"sqlite:///{project.root() / 'mlflow.db'}"
+
+
+def own_artifacts() -> Path:
+    """Return the folder for the artifacts of the project's own store."""
+    return project.root() / "mlartifacts"
+
+
+def uri() -> str:
+    """Return the address of the store that runs go to.
+
+    Raises:
+        UserError: MLFLOW_TRACKING_URI names a folder; MLflow has given up file stores.
+    """
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    if not named:
+        return own_uri()
+    if urlsplit(named).scheme in ("", "file"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={named}: folders can't be stores; "
+            "write sqlite:///PATH or http://HOST:PORT, or unset it for the project's own"
+        )
+    return named
+
+
+def client() -> MlflowClient:
+    """Return a client of the store that runs go to."""
+    return MlflowClient(uri())
+
+
+def experiment_id(store: MlflowClient, name: str) -> str:
+    """Return the id of an experiment, making it if there is none.
+
+    Raises:
+        UserError: it was deleted.
+    """
+    found = store.get_experiment_by_name(name)
+    if found is None:
+        # A server chooses where artifacts go; for our own store we do.
+        location = own_artifacts().as_uri() if uri() == own_uri() else None
+        try:
+            return str(store.create_experiment(name, artifact_location=location))
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
+            # Another process made it in between.
+            found = store.get_experiment_by_name(name)
+            assert found is not None
+    if found.lifecycle_stage == "deleted":
+        raise UserError(
+            f"tracking.experiment={name}: was deleted; "
+            f"`mlflow experiments restore -x {found.experiment_id}` brings it back, or choose another name"
+        )
+    return str(found.experiment_id)

@@ -1,0 +1,150 @@
+"""A run's life: build everything from a `Config`, train, record, export."""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger
+
+from nudge import project
+from nudge.config.schema import Config
+from nudge.errors import UserError, did_you_mean
+from nudge.model import saved
+from nudge.training import checkpoints, machine
+from nudge.training.callbacks.curves import Curves
+from nudge.training.callbacks.gradients import Gradients
+from nudge.training.callbacks.progress import PlainProgress
+from nudge.training.callbacks.samples import Samples
+from nudge.training.curve_files import export_curves
+from nudge.training.datamodule import Corpus
+from nudge.training.pretraining import Pretraining
+from nudge.training.tracking.run import MlflowRun
+
+MODEL_DIGEST = "model.digest"  # the tag by which later stages find the run that made a model
+RUN_DIR = "NUDGE_RUN_DIR"  # tells the processes that rank 0 starts which folder it chose
+
+
+def train(config: Config) -> Path:
+    """Train one model and return the folder that it was exported to.
+
+    The run is recorded in MLflow as FINISHED, or as FAILED with the reason if this raises.
+
+    Raises:
+        UserError: the configuration asks for something impossible; nothing has been recorded.
+    """
+    quiet_libraries()
+    run_dir = _make_run_dir(config)
+    pl.seed_everything(config.seed, verbose=False)
+    corpus = Corpus(config, project.corpus())
+    module = Pretraining(
+        config,
+        corpus.tokenizer.to_str(),
+        corpus.tokenizer.get_vocab_size(),
+        corpus.validation,
+        corpus.operations,
+    )
+    samples = Samples(config.callbacks.samples.prompts, corpus.tokenizer)
+    _check_monitor(config, corpus)
+    run = MlflowRun(config)
+    table = CSVLogger(run_dir, name="", version="metrics")
+    trainer = build_trainer(config, run_dir, [run, table], samples)
+    run.open()
+    try:
+        trainer.validate(module, corpus, verbose=False)  # the curves begin before the first step
+        run.log_table(samples.rows, Samples.FILE)
+        before = len(samples.rows)
+        trainer.fit(module, corpus)
+        if trainer.is_global_zero:
+            run.log_table(samples.rows[before:], Samples.FILE)
+            table.save()
+            _export(config, run_dir, Path(config.export_dir))
+            run.set_tag(MODEL_DIGEST, saved.digest(Path(config.export_dir)))
+            run.log_file(run_dir / "checkpoints", "checkpoints")
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        run.close("KILLED" if interrupted else "FAILED", f"{type(error).__name__}: {error}")
+        raise
+    run.close("FINISHED")
+    return Path(config.export_dir)
+
+
+def build_trainer(config: Config, run_dir: Path, loggers: list[pl.loggers.Logger], samples: Samples) -> pl.Trainer:
+    """Make the Trainer that a configuration describes."""
+    settings = config.trainer
+    terminal = sys.stderr.isatty()
+    progress = TQDMProgressBar() if terminal else PlainProgress(config.callbacks.progress.every_n_steps)
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=settings.strategy,
+        precision=settings.precision,
+        max_steps=settings.max_steps,
+        max_epochs=-1,
+        accumulate_grad_batches=settings.accumulate,
+        val_check_interval=min(settings.val_every_n_steps, settings.max_steps) * settings.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        logger=loggers,
+        log_every_n_steps=1,
+        callbacks=[
+            Gradients(config.callbacks.gradients.every_n_steps),
+            Curves(config.tracking.every_n_steps, machine.available_flops(settings)),
+            samples,
+            progress,
+            *checkpoints.callbacks(config.callbacks.checkpoint, run_dir / "checkpoints"),
+        ],
+        use_distributed_sampler=False,  # our batches know their rank
+        enable_progress_bar=terminal,
+        enable_model_summary=False,
+        default_root_dir=run_dir,
+    )
+
+
+def _export(config: Config, run_dir: Path, folder: Path) -> None:
+    """Put the best weights and the curves where the next stages look for them."""
+    best = run_dir / "checkpoints" / f"{checkpoints.BEST}.ckpt"
+    saved.save(saved.load(best), folder)
+    export_curves(run_dir / "metrics" / "metrics.csv", folder / "curves")
+
+
+def _make_run_dir(config: Config) -> Path:
+    """Make the run's folder, or take the one that rank 0 has made."""
+    started_by_rank_0 = int(os.environ.get("LOCAL_RANK", 0)) > 0 and RUN_DIR in os.environ
+    folder = Path(os.environ[RUN_DIR] if started_by_rank_0 else config.run_dir)
+    os.environ[RUN_DIR] = str(folder.resolve())
+    for place in (folder, Path(config.export_dir).parent):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{place}: can't be written ({error.strerror}); set run_dir to a folder that can"
+            ) from error
+        if not os.access(place, os.W_OK):
+            raise UserError(f"{place}: can't be written; set run_dir to a folder that can")
+    return folder.resolve()
+
+
+def _check_monitor(config: Config, corpus: Corpus) -> None:
+    names = ["val/loss"]
+    if corpus.operations:
+        names += ["val/exact_match", *(f"val/exact_match/{name}" for name in corpus.operations)]
+    monitor = config.callbacks.checkpoint.monitor
+    if monitor not in names:
+        raise UserError(f"callbacks.checkpoint.monitor={monitor}: no such metric{did_you_mean(monitor, names)}")
+
+
+def quiet_libraries() -> None:
+    """Silence notes of Lightning that concern nobody who reads a training log."""
+    for message in (
+        ".*does not have many workers.*",
+        ".*lr_scheduler.step.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*isinstance.treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
