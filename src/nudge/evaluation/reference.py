@@ -1,0 +1,41 @@
+"""From what a person calls a model to the file or folder that holds it."""
+
+from pathlib import Path
+
+from nudge import project
+from nudge.errors import UserError
+
+
+def find(reference: str | None) -> Path:
+    """Return the model folder or checkpoint that a reference names.
+
+    Args:
+        reference: a path, `runs:/ID/PATH`, `models:/NAME@ALIAS` or `models:/NAME/VERSION`; None for the newest model
+            under `models/`.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    if reference is None:
+        found = sorted(project.models().glob("*/config.json"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise UserError(f"{project.models()}: no model yet; `make repro` trains one, or name one with --model")
+        return found[-1].parent
+    if reference.startswith(("runs:/", "models:/")):
+        return _download(reference)
+    path = Path(reference)
+    if not path.exists():
+        raise UserError(f"{reference}: no such model folder or checkpoint")
+    return path
+
+
+def _download(reference: str) -> Path:
+    from mlflow.artifacts import download_artifacts  # slow to import
+    from mlflow.exceptions import MlflowException
+
+    from nudge.training.tracking import store
+
+    try:
+        return Path(download_artifacts(artifact_uri=reference, tracking_uri=store.uri()))
+    except (MlflowException, OSError) as error:
+        raise UserError(f"{reference}: not in the store {store.uri()} ({str(error).splitlines()[0]})") from error
