@@ -1,0 +1,5 @@
+"""`python -m nudge` is `nudge`."""
+
+from nudge.cli.main import run
+
+run()

@@ -1,0 +1,109 @@
+"""What a person types: `nudge COMMAND`. Libraries are imported by the command that needs them, to start quickly."""
+
+import sys
+
+import click
+
+from nudge.errors import UserError
+
+
+def run() -> None:
+    """Run the command line; exit with 0 done, 1 failed, 2 wrong request, 130 interrupted."""
+    try:
+        main(standalone_mode=False)
+    except UserError as error:
+        _leave(f"nudge: {error}", 2)
+    except click.ClickException as error:
+        _leave(f"nudge: {error.format_message()}", 2)
+    except (KeyboardInterrupt, click.Abort):
+        _leave("nudge: interrupted", 130)
+
+
+def _leave(line: str, code: int) -> None:
+    print(" ".join(line.split("\n")), file=sys.stderr)
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="nudge")
+def main() -> None:
+    """Train a language model from random weights and keep the whole story of it."""
+
+
+@main.command(
+    add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def train(arguments: tuple[str, ...]) -> None:
+    """Train one model: `nudge train [HYDRA OVERRIDES…]`, for example `nudge train optimizer=adamw seed=3`.
+
+    With `--params FILE STAGE`, train what that file says for a stage of the pipeline.
+    """
+    from nudge.cli import train as command
+
+    command.train(list(arguments))
+
+
+@main.command()
+@click.argument("prompt")
+@click.option("--model", "reference", help="Model folder, checkpoint, runs:/… or models:/…; default: the newest model.")
+@click.option("--top", default=3, show_default=True, type=click.IntRange(1, 100), help="How many answers to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def ask(prompt: str, reference: str | None, top: int, as_json: bool) -> None:
+    """Answer a question: `nudge ask "two plus three equals"`."""
+    from nudge.cli import ask as command
+
+    command.ask(prompt, reference, top, as_json)
+
+
+@main.command()
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Default: 5000, or a free one if that is taken.")
+def ui(port: int) -> None:
+    """Open the MLflow UI over the project's own store, on this machine alone."""
+    from nudge.cli import ui as command
+
+    command.ui(port)
+
+
+@main.command(short_help="Pipeline stage: conf/ → params.yaml.")
+def compose() -> None:
+    """Write the effective configuration of each stage to params.yaml."""
+    from nudge.cli import stages
+
+    stages.compose()
+
+
+@main.command(short_help="Pipeline stage: data/ → corpus/raw.")
+def generate() -> None:
+    """Write each source's documents."""
+    from nudge.cli import stages
+
+    stages.generate()
+
+
+@main.command(short_help="Pipeline stage: corpus/raw → corpus/curated.")
+def curate() -> None:
+    """Check the documents, drop duplicates, and split them by family."""
+    from nudge.cli import stages
+
+    stages.curate()
+
+
+@main.command(short_help="Pipeline stage: corpus/curated → corpus/tokens.")
+def tokenize() -> None:
+    """Learn the tokenizer and encode the documents."""
+    from nudge.cli import stages
+
+    stages.tokenize()
+
+
+@main.command(short_help="Pipeline stage: models/ → reports/.")
+def evaluate() -> None:
+    """Score the models on documents that they have and have not seen."""
+    from nudge.cli import stages
+
+    stages.evaluate()
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,52 @@
+"""The pipeline's stages as `dvc.yaml` calls them: each reads params.yaml and works in the project's folders."""
+
+import json
+import sys
+from typing import Any
+
+from nudge import project
+from nudge.config import params
+
+
+def compose() -> None:
+    """Write params.yaml."""
+    from nudge.data.files import write_text
+
+    write_text(project.root() / params.FILE, params.compose_all())
+
+
+def generate() -> None:
+    """Write corpus/raw."""
+    from nudge.data.generate import generate
+
+    config = params.data(project.root() / params.FILE)
+    _tell("documents", generate(config, project.root(), project.corpus() / "raw"))
+
+
+def curate() -> None:
+    """Write corpus/curated and reports/curation.json."""
+    from nudge.data.curate import curate
+
+    config = params.data(project.root() / params.FILE)
+    corpus = project.corpus()
+    _tell("documents", curate(config, corpus / "raw", corpus / "curated", project.reports() / "curation.json"))
+
+
+def tokenize() -> None:
+    """Write corpus/tokens."""
+    from nudge.data.tokenize import tokenize
+
+    config = params.tokenizer(project.root() / params.FILE)
+    corpus = project.corpus()
+    _tell("tokens", tokenize(config, corpus / "curated", corpus / "tokens"))
+
+
+def evaluate() -> None:
+    """Write reports/metrics.json, reports/errors.csv and reports/accuracy.csv."""
+    from nudge.evaluation.evaluate import evaluate
+
+    _tell("exact match", evaluate(project.models(), project.corpus(), project.reports()))
+
+
+def _tell(what: str, counts: dict[str, Any]) -> None:
+    print(f"{what}: {json.dumps(counts)}", file=sys.stderr)

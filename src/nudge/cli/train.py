@@ -1,0 +1,68 @@
+"""`nudge train`: Hydra composes, or `--params FILE STAGE` says it all; then one run."""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from nudge import project
+from nudge.config import params
+from nudge.config.complaints import from_hydra
+from nudge.config.composition import register_resolvers, resolve
+from nudge.config.schema import Config
+from nudge.errors import UserError
+
+
+def train(arguments: list[str]) -> None:
+    """Train what the arguments ask for.
+
+    Raises:
+        UserError: they ask for something wrong.
+    """
+    if arguments[:1] == ["--params"]:
+        if len(arguments) != 3:
+            raise UserError(
+                "--params: write `nudge train --params FILE STAGE`, without overrides: the file says it all"
+            )
+        config = params.stage(Path(arguments[1]), arguments[2])
+        _train(config)
+        return
+    _with_hydra(arguments)
+
+
+def _train(config: Config) -> None:
+    from nudge.training.train import train  # imports torch, Lightning and MLflow: only when the request is sound
+
+    folder = train(config)
+    print(f"model: {folder}", file=sys.stderr)
+
+
+def _with_hydra(overrides: list[str]) -> None:
+    """Let Hydra read the overrides, as any Hydra application would, and complain in our words."""
+    register_resolvers()
+    # Hydra would print a traceback, or its own many lines, and exit; with this it lets exceptions through.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    called_as = sys.argv
+
+    @hydra.main(config_path=str(project.conf()), config_name="config", version_base="1.3")
+    def task(composed: DictConfig) -> None:
+        # Lightning starts further processes by what this one was called as.
+        sys.argv = called_as
+        config = resolve(composed)
+        # Absolute, and where Hydra has put its own notes: jobs may have changed the working directory.
+        output = Path(HydraConfig.get().runtime.output_dir)
+        export = output / "model" if config.export_dir == f"{config.run_dir}/model" else Path(config.export_dir)
+        _train(config.model_copy(update={"run_dir": str(output), "export_dir": str(export)}))
+
+    sys.argv = ["nudge train", *overrides]
+    try:
+        task()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise from_hydra(error) from error
+    finally:
+        sys.argv = called_as
