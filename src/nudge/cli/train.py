@@ -13,8 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from nudge import project
 from nudge.config import params
 from nudge.config.complaints import from_hydra
-from nudge.config.composition import register_resolvers, resolve
+from nudge.config.composition import compose, register_resolvers, resolve
 from nudge.config.schema import Config
+from nudge.data.files import check_writable
 from nudge.errors import UserError
 
 
@@ -44,6 +45,9 @@ def _train(config: Config) -> None:
 
 def _with_hydra(overrides: list[str]) -> None:
     """Let Hydra read the overrides, as any Hydra application would, and complain in our words."""
+    if not any(argument.startswith("-") for argument in overrides):
+        # Hydra makes the job's folder before it calls the job: what is wrong must be said before that.
+        check_writable(Path(compose(overrides).run_dir))
     register_resolvers()
     # Hydra would print a traceback, or its own many lines, and exit; with this it lets exceptions through.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -39,11 +39,11 @@ def compose(overrides: Sequence[str] = ()) -> Config:
         UserError: an override, a file in `conf/` or a value is wrong.
     """
     register_resolvers()
-    with initialize_config_dir(str(project.conf()), version_base="1.3"):
-        try:
+    try:
+        with initialize_config_dir(str(project.conf()), version_base="1.3"):
             composed = hydra_compose("config", overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise from_hydra(error) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise from_hydra(error) from error
     return resolve(composed)
 
 

@@ -53,7 +53,10 @@ def curate(config: DataConfig, raw: Path, curated: Path, report: Path) -> dict[s
 
 def without_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Keep the first of all documents with the same text."""
-    return list({row["text"]: row for row in reversed(rows)}.values())[::-1]
+    unique: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        unique.setdefault(row["text"], row)
+    return list(unique.values())
 
 
 def check_fact(row: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,20 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Check that a folder can be written to, or made if it is not there; leave nothing behind.
+
+    Raises:
+        UserError: it can't.
+    """
+    nearest = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+    try:
+        # Permissions don't tell all: root passes them, and a file system may be read-only or full.
+        tempfile.TemporaryDirectory(dir=nearest).cleanup()
+    except OSError as error:
+        raise UserError(f"{folder}: can't be written ({error.strerror}); choose another folder") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -110,8 +110,8 @@ class Pretraining(LightningModule):
             for name, documents in self._operations.items():
                 metrics[f"val/exact_match/{name}"] = float(exact[documents].mean())
         self.log_dict(metrics, logger=False, rank_zero_only=False)
-        if self.logger:
-            self.logger.log_metrics(metrics, step=self.trainer.global_step)
+        for logger in self.loggers:
+            logger.log_metrics(metrics, step=self.trainer.global_step)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the configured optimiser and a schedule that counts optimiser steps."""

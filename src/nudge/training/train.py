@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from nudge import project
 from nudge.config.schema import Config
+from nudge.data.files import check_writable
 from nudge.errors import UserError, did_you_mean
 from nudge.model import saved
 from nudge.training import checkpoints, machine
@@ -47,6 +48,8 @@ def train(config: Config) -> Path:
         corpus.validation,
         corpus.operations,
     )
+    if config.trainer.compile:
+        module.model.compile()  # in place: wrapping the model would change the names of its weights
     samples = Samples(config.callbacks.samples.prompts, corpus.tokenizer)
     _check_monitor(config, corpus)
     run = MlflowRun(config)
@@ -58,6 +61,7 @@ def train(config: Config) -> Path:
         run.log_table(samples.rows, Samples.FILE)
         before = len(samples.rows)
         trainer.fit(module, corpus)
+        trainer.save_checkpoint(run_dir / "checkpoints" / f"{checkpoints.LAST}.ckpt")
         if trainer.is_global_zero:
             run.log_table(samples.rows[before:], Samples.FILE)
             table.save()
@@ -117,15 +121,9 @@ def _make_run_dir(config: Config) -> Path:
     started_by_rank_0 = int(os.environ.get("LOCAL_RANK", 0)) > 0 and RUN_DIR in os.environ
     folder = Path(os.environ[RUN_DIR] if started_by_rank_0 else config.run_dir)
     os.environ[RUN_DIR] = str(folder.resolve())
-    for place in (folder, Path(config.export_dir).parent):
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"{place}: can't be written ({error.strerror}); set run_dir to a folder that can"
-            ) from error
-        if not os.access(place, os.W_OK):
-            raise UserError(f"{place}: can't be written; set run_dir to a folder that can")
+    for place in (folder, Path(config.export_dir)):
+        check_writable(place)
+    folder.mkdir(parents=True, exist_ok=True)
     return folder.resolve()
 
 

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, Trainer
 from tokenizers import Tokenizer
 
@@ -39,7 +40,8 @@ class Samples(Callback):
         """Answer all prompts."""
         if not trainer.is_global_zero:
             return
-        answers = greedy(pl_module.model, list(self._prompts.values()), END_ID, LONGEST_ANSWER)
+        with torch.compiler.set_stance("force_eager"):  # lengths change with every token: not worth compiling for
+            answers = greedy(pl_module.model, list(self._prompts.values()), END_ID, LONGEST_ANSWER)
         for prompt, answer in zip(self._prompts, answers, strict=True):
             self.rows.append(
                 {

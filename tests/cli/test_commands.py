@@ -1,0 +1,161 @@
+"""What a person types, in processes of their own: answers, one-line errors, exit codes, and where files go."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nudge.training.tracking import store
+from tests.conftest import TINY, Command, runner
+
+Pipeline = tuple[Path, Command, str]
+
+
+@pytest.fixture(scope="module")
+def nudge(small_project: Path) -> Command:
+    return runner(small_project)
+
+
+def test_ask_answers_with_probability_and_runners_up(pipeline: Pipeline) -> None:
+    _, run, _ = pipeline
+    done = run("nudge", "ask", "two plus three equals", "--json", "--top", "4")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["answer"] == "five"
+    assert len(answer["answers"]) == 4
+    assert answer["answers"][0]["probability"] > 0.9
+    assert sum(one["probability"] for one in answer["answers"]) <= 1 + 1e-6
+    plain = run("nudge", "ask", "two plus three equals")
+    assert "five" in plain.stdout
+    assert "\x1b" not in plain.stdout
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("", "the prompt is empty"),
+        ("   ", "the prompt is empty"),
+        ("two plus tree equals", "'tree': unknown word in 'two plus tree equals' (did you mean 'three'?)"),
+        ("Two plus three equals", "'Two': unknown word"),
+        ("two 😀 three", "'😀': unknown word"),
+        ("two plus " * 20, "at most 31 leave room for an answer"),
+        ("one hundred plus three equals", "'one hundred' is 100; this model was trained on operands from 0 to 99"),
+    ],
+)
+def test_ask_refuses_in_one_line(pipeline: Pipeline, prompt: str, expected: str) -> None:
+    _, run, _ = pipeline
+    done = run("nudge", "ask", prompt)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert expected in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("train model.widht=3", "nudge: model.widht: unknown key (did you mean 'model.width'?)"),
+        ("train model.heads=5", "heads=4 would be"),
+        ("train experiment=smok", "unknown experiment 'smok' (did you mean 'smoke'?)"),
+        ("train model.width=wide", "model.width = 'wide': input should be a valid integer"),
+        ("train data.sources.calculator.max_operand=1000", "less than or equal to 99"),
+        ("train --params nowhere.yaml pretrain", "nowhere.yaml: no such file"),
+        ("train run_dir=/proc/none", "/proc/none: can't be written"),
+        ("train run_dir=/dev/null/x", "/dev/null/x: can't be written (Not a directory)"),
+        ("ask hello --model nowhere", "nowhere: no such model"),
+        ("aks hello", "No such command 'aks'"),
+        ("ask", "Missing argument 'PROMPT'"),
+        ("ask two --top 0", "0 is not in the range"),
+    ],
+)
+def test_wrong_requests_are_one_line_and_exit_2(nudge: Command, command: str, expected: str) -> None:
+    done = nudge("nudge", *command.split())
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def broken(small_project: Path, tmp_path: Path) -> tuple[Path, Command]:
+    shutil.copytree(small_project, tmp_path / "project", ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
+    return tmp_path / "project", runner(tmp_path / "project")
+
+
+def test_a_corpus_edited_by_hand_is_refused_and_no_run_is_made(broken: tuple[Path, Command]) -> None:
+    folder, run = broken
+    path = folder / "corpus/tokens/train/ids.npy"
+    path.write_bytes(path.read_bytes()[:-2])
+    done = run("nudge", "train", *TINY)
+    assert done.returncode == 2
+    assert f"{path}:" in done.stderr
+    assert not (folder / "mlflow.db").exists()
+
+
+def test_missing_data_is_named(broken: tuple[Path, Command]) -> None:
+    folder, run = broken
+    assert run("nudge", "compose").returncode == 0
+    shutil.rmtree(folder / "data")
+    done = run("nudge", "generate")
+    assert done.returncode == 2
+    assert "`dvc pull` fetches" in done.stderr
+    assert (folder / "corpus/raw/calculator.parquet").exists(), "what was there is kept"
+
+
+def test_runs_land_in_one_store_whatever_the_working_directory(broken: tuple[Path, Command], tmp_path: Path) -> None:
+    # Hydra's changes of directory made relative stores appear elsewhere (hydra #830).
+    folder, run = broken
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (folder / "mlruns/0").mkdir(parents=True)  # a leftover that would turn MLflow back to its file store
+    (folder / "mlruns/0/meta.yaml").write_text("experiment_id: '0'\n")
+    for more in (["hydra.job.chdir=true"], ["hydra.job.chdir=false"]):
+        done = run("nudge", "train", *TINY, *more, cwd=empty, NUDGE_PROJECT=str(folder))
+        assert done.returncode == 0, done.stderr
+    assert list(empty.iterdir()) == []
+    client = store.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("nudge")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert [one.info.status for one in runs] == ["FINISHED"] * 2
+    assert experiment.artifact_location == (folder / "mlartifacts").as_uri()
+    outputs = list((folder / "outputs/pretrain").iterdir())
+    assert len(outputs) == 2
+    assert sorted(path.name for path in (folder / "mlruns/0").iterdir()) == ["meta.yaml"]
+
+
+def test_without_a_terminal_progress_is_plain_lines(nudge: Command) -> None:
+    done = nudge("nudge", "train", *TINY, "callbacks.progress.every_n_steps=2")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("step ")]
+    assert [line.split()[1] for line in lines] == ["2/8", "4/8", "6/8", "8/8"]
+    assert "\r" not in done.stderr
+    assert "\x1b" not in done.stderr
+    assert len(done.stderr) < 5_000
+
+
+def test_two_processes_make_one_run(nudge: Command, small_project: Path) -> None:
+    # Each process made a run of its own, most of them empty (mlflow #11782), and folders of its own (LHT #393).
+    client = store.MlflowClient(f"sqlite:///{small_project}/mlflow.db")
+    done = nudge("nudge", "train", *TINY, "trainer=ddp_cpu", *TINY, "tracking.experiment=two")
+    assert done.returncode == 0, done.stderr
+    experiment = client.get_experiment_by_name("two")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 8
+    done = nudge("nudge", "train", *TINY, "tracking.experiment=one")
+    assert done.returncode == 0, done.stderr
+    alone_in = client.get_experiment_by_name("one")
+    assert alone_in is not None
+    (alone,) = client.search_runs([alone_in.experiment_id])
+    for name in ("train/loss", "val/loss", "val/exact_match", "grad/norm"):
+        assert run.data.metrics[name] == pytest.approx(alone.data.metrics[name], rel=1e-3), name
+
+
+def test_stages_that_need_no_torch_do_not_import_it(nudge: Command) -> None:
+    # Importing torch, Lightning and MLflow takes six seconds; a no-op pipeline must not pay them.
+    code = "import sys; import nudge.cli.main, nudge.cli.stages, nudge.data.generate, nudge.data.curate"
+    code += ", nudge.data.tokenize; print([m for m in ('torch', 'mlflow', 'pytorch_lightning') if m in sys.modules])"
+    assert nudge("python", "-c", code).stdout.strip() == "[]"

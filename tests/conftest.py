@@ -1,0 +1,135 @@
+"""Projects to test in: a small one for single parts, and a fresh clone with the whole default pipeline run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nudge import project
+from nudge.config.composition import compose
+from nudge.config.schema import Config
+from nudge.data.curate import curate
+from nudge.data.generate import generate
+from nudge.data.tokenize import tokenize
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# One layer and a few steps: what a test of the plumbing needs.
+TINY = (
+    "trainer.max_steps=8",
+    "trainer.val_every_n_steps=4",
+    "trainer.batch_size=64",
+    "model.width=16",
+    "model.layers=1",
+    "model.heads=2",
+    "model.kv_heads=2",
+    "model.mlp_width=32",
+    "schedule.warmup_steps=2",
+)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return this process's environment without what would lead a command to another project or store."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("MLFLOW_", "NUDGE_", "DVC_")) and key not in ("LOCAL_RANK", "HYDRA_FULL_ERROR")
+    }
+    return kept | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | more
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def runner(folder: Path) -> Command:
+    """Return a function that runs a command in a folder and returns what it printed, whatever its exit code."""
+
+    def run(*command: str, cwd: Path = folder, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=600, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a project with its corpus, and no model; for tests that only read it."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("conf", "data"):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    for name in ("dvc.yaml", "data.dvc"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    config = compose()
+    generate(config.data, folder, folder / "corpus" / "raw")
+    curate(config.data, folder / "corpus/raw", folder / "corpus/curated", folder / "reports/curation.json")
+    tokenize(config.tokenizer, folder / "corpus/curated", folder / "corpus/tokens")
+    return folder
+
+
+@pytest.fixture
+def in_project(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Work in the small project."""
+    monkeypatch.setenv("NUDGE_PROJECT", str(small_project))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    project.root.cache_clear()
+    yield small_project
+    project.root.cache_clear()
+
+
+@pytest.fixture
+def tiny(in_project: Path, tmp_path: Path) -> Callable[..., Config]:
+    """Return a function that composes a tiny run in a folder of its own."""
+    count = iter(range(100))
+
+    def make(*overrides: str) -> Config:
+        folder = tmp_path / f"run{next(count)}"
+        return compose([*TINY, f"run_dir={folder}", f"export_dir={folder}/model", *overrides])
+
+    return make
+
+
+def clone(folder: Path) -> Command:
+    """Clone this repository, with uncommitted changes, into `folder`; fetch its data."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, names):
+        if (REPOSITORY / name).is_file():  # deleted files are still listed
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+    run = runner(folder)
+    for command in (
+        "git init -q -b main",
+        "git config user.name test",
+        "git config user.email test@example.org",
+        "git add -A",
+        "git commit -q -m clone",
+        "dvc pull -q data.dvc",
+    ):
+        done = run(*command.split())
+        assert done.returncode == 0, done.stderr
+    return run
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Command, str]:
+    """Run the default pipeline in a fresh clone; return the clone, a runner in it, and what `dvc repro` printed."""
+    folder = tmp_path_factory.mktemp("clone")
+    run = clone(folder)
+    done = run("dvc", "repro", "--force", PYTHONPATH=str(folder / "src"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, run, done.stdout + done.stderr
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text())
+
+
+__all__ = ["TINY", "Command", "clone", "environment", "read_json", "runner"]

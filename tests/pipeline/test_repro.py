@@ -1,0 +1,171 @@
+"""The promise of the README, kept in a fresh clone: `dvc repro` trains an accurate model, and reruns what changed."""
+
+import json
+import math
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import Command, read_json
+
+Pipeline = tuple[Path, Command, str]
+STAGES = ["compose", "generate", "curate", "tokenize", "pretrain", "evaluate"]
+
+
+def ran(output: str) -> list[str]:
+    """Return the stages that `dvc repro` ran, in order."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture
+def restored(pipeline: Pipeline) -> Pipeline:
+    """Give the clone as it was after the default run, whatever another test did to it."""
+    folder, run, output = pipeline
+    assert run("git", "checkout", "-q", "--", "conf", "dvc.yaml").returncode == 0
+    again = run("dvc", "repro")
+    assert again.returncode == 0, again.stdout + again.stderr
+    return folder, run, output
+
+
+def test_the_default_run_is_accurate_on_families_never_seen(pipeline: Pipeline) -> None:
+    folder, _, output = pipeline
+    assert ran(output) == STAGES
+    metrics = read_json(folder / "reports/metrics.json")["pretrain"]
+    test = metrics["test"]
+    assert test["by_operation"]["plus"]["exact_match"] >= 0.995
+    assert test["by_operation"]["minus"]["exact_match"] >= 0.995
+    assert test["exact_match"] >= 0.975
+    assert metrics["train"]["exact_match"] >= 0.999
+    assert metrics["before"]["exact_match"] < 0.01
+    assert metrics["before"]["loss"] == pytest.approx(math.log(38), rel=0.02)
+    for name, values in test["by_operation"].items():
+        assert values["count"] == read_json(folder / "reports/curation.json")["test"]["by_operation"][name]
+
+
+def test_no_family_is_in_two_splits(pipeline: Pipeline) -> None:
+    """Reads the words of the parquet files, by itself: it would find what the code that wrote them overlooked."""
+    folder, _, _ = pipeline
+    units = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+    small = {word: n for n, word in enumerate(f"{units} seventeen eighteen nineteen".split())}
+    decades = "twenty thirty forty fifty sixty seventy eighty ninety"
+    tens = {word: 10 * n for n, word in enumerate(decades.split(), 2)}
+
+    def number(words: str) -> int:
+        total = 0
+        for word in words.split():
+            total = total * 100 if word == "hundred" else total + (small | tens)[word]
+        return total
+
+    families = {}
+    facts = 0
+    for split in ("train", "validation", "test"):
+        families[split] = set()
+        for text in pq.read_table(folder / f"corpus/curated/{split}.parquet")["text"].to_pylist():
+            question, answer = text.split(" equals ")
+            operation = next(o for o in (" plus ", " minus ", " times ", " divided by ") if o in question)
+            left, right = (number(words) for words in question.split(operation))
+            result = number(answer)
+            low, high = (left, right) if operation in (" plus ", " times ") else (result, right)
+            whole = result if operation in (" plus ", " times ") else left
+            kind = "sum" if operation in (" plus ", " minus ") else "product"
+            assert whole == (low + high if kind == "sum" else low * high), text
+            families[split].add((kind, min(low, high), max(low, high)))
+            facts += 1
+    assert facts == 16_294
+    assert not families["train"] & families["test"]
+    assert not families["train"] & families["validation"]
+    assert not families["validation"] & families["test"]
+    total = sum(len(members) for members in families.values())
+    assert len(families["test"]) / total == pytest.approx(0.1, abs=0.005)
+
+
+def test_a_second_repro_runs_nothing(restored: Pipeline) -> None:
+    folder, run, _ = restored
+    for path in (folder / "src").rglob("*.py"):
+        path.touch()  # a newer date is no change
+    (folder / "src/nudge/model/__pycache__").mkdir(exist_ok=True)
+    (folder / "src/nudge/model/__pycache__/decoder.cpython-311.pyc").write_bytes(b"other byte code")
+    again = run("dvc", "repro")
+    assert ran(again.stdout) == []
+    assert "up to date" in (again.stdout + again.stderr)
+
+
+def test_an_unselected_group_reruns_only_the_composition(restored: Pipeline) -> None:
+    folder, run, _ = restored
+    replace(folder / "conf/optimizer/sgd.yaml", "lr: 0.3", "lr: 0.4")
+    assert ran(run("dvc", "repro").stdout) == ["compose"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        ("conf/optimizer/muon.yaml", "momentum: 0.95", "momentum: 0.9", {"pretrain"}),
+        ("conf/model/calculator.yaml", "layers: 2", "layers: 1", {"pretrain"}),
+        ("conf/config.yaml", "seed: 0", "seed: 5", {"pretrain"}),
+        ("conf/config.yaml", "optimizer: muon", "optimizer: adamw", {"pretrain"}),
+        ("conf/tokenizer/word.yaml", "max_vocabulary: 65536", "max_vocabulary: 100", {"tokenize"}),
+        ("conf/data/calculator.yaml", "test_fraction: 0.1", "test_fraction: 0.2", {"generate", "curate"}),
+        ("conf/tracking/mlflow.yaml", "run_name: null", "run_name: other", set()),
+    ],
+)
+def test_a_selected_value_reruns_the_stages_that_use_it(
+    restored: Pipeline, file: str, old: str, new: str, changed: set[str]
+) -> None:
+    folder, run, _ = restored
+    replace(folder / file, old, new)
+    assert ran(run("dvc", "repro", "compose").stdout) == ["compose"]
+    assert set(json.loads(run("dvc", "status", "--json").stdout)) == changed
+
+
+def test_a_deleted_model_comes_back_from_the_cache(restored: Pipeline) -> None:
+    folder, run, _ = restored
+    weights = (folder / "models/pretrain/model.safetensors").read_bytes()
+    shutil.rmtree(folder / "models")
+    assert ran(run("dvc", "repro").stdout) == []
+    assert (folder / "models/pretrain/model.safetensors").read_bytes() == weights
+
+
+def test_dvc_shows_parameters_metrics_plots_and_the_graph(restored: Pipeline) -> None:
+    folder, run, _ = restored
+    replace(folder / "conf/model/calculator.yaml", "layers: 2", "layers: 3")
+    run("dvc", "repro", "compose")
+    params = json.loads(run("dvc", "params", "diff", "--json").stdout)
+    assert params["params.yaml"] == {"pretrain.model.layers": {"old": 2, "new": 3, "diff": 1}}
+    shown = run("dvc", "metrics", "show", "--json").stdout
+    assert json.loads(shown)[""]["data"]["reports/metrics.json"]["data"]["pretrain"]["test"]["exact_match"] >= 0.975
+    metrics = json.loads((folder / "reports/metrics.json").read_text())
+    metrics["pretrain"]["test"]["exact_match"] = 0.5
+    (folder / "reports/metrics.json").write_text(json.dumps(metrics))
+    assert "pretrain.test.exact_match" in run("dvc", "metrics", "diff").stdout
+    plots = run("dvc", "plots", "show", "-o", "plots")
+    assert plots.returncode == 0, plots.stderr
+    page = (folder / "plots/index.html").read_text()
+    for title in ("Surprise", "Exact match on validation families", "Blame", "Test facts answered wrongly"):
+        assert title in page
+    graph = run("dvc", "dag", "--dot").stdout
+    for edge in pairwise(STAGES[1:]):
+        assert f'"{edge[0]}" -> "{edge[1]}"' in graph
+    assert '"data.dvc" -> "generate"' in graph
+
+
+def test_an_experiment_trains_with_changed_values(restored: Pipeline) -> None:
+    folder, run, _ = restored
+    values = ["conf/trainer/default.yaml:max_steps=6", "conf/model/calculator.yaml:layers=1"]
+    done = run(
+        "dvc", "exp", "run", "-n", "shallow", *(f"-S{value}" for value in values), PYTHONPATH=str(folder / "src")
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ran(done.stdout) == ["compose", "pretrain", "evaluate"]
+    shown = json.loads(run("dvc", "exp", "show", "--json").stdout)
+    assert "shallow" in json.dumps(shown)
+    comments = (folder / "conf/model/calculator.yaml").read_text()
+    assert "# About 100 thousand weights" in comments

@@ -1,0 +1,75 @@
+"""The optimiser that is two behaves as one, and schedules count optimiser steps."""
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.optim import AdamW, Muon
+
+from nudge.config.composition import compose
+from nudge.training import optimizers, schedules
+from tests.model.test_decoder import decoder
+
+
+def step(model: torch.nn.Module, *each: torch.optim.Optimizer, seed: int) -> None:
+    tokens_BT = torch.randint(3, 38, (8, 12), generator=torch.Generator().manual_seed(seed))
+    for optimizer in each:
+        optimizer.zero_grad()
+    logits_BTV = model(tokens_BT[:, :-1])
+    torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), tokens_BT[:, 1:].flatten()).backward()
+    for optimizer in each:
+        optimizer.step()
+
+
+def test_muon_with_adamw_steps_as_the_two_apart() -> None:
+    config = compose().optimizer
+    one, two = decoder(), decoder()
+    together = optimizers.build(config, one)
+    hidden = [w for name, w in two.named_parameters() if w.dim() == 2 and ".layers." in name]
+    rest = [w for name, w in two.named_parameters() if not (w.dim() == 2 and ".layers." in name)]
+    assert len(hidden) == 14
+    muon = Muon(hidden, lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum)
+    adamw = AdamW(rest, lr=config.adamw.lr, weight_decay=config.adamw.weight_decay, betas=(0.9, 0.95))
+    for seed in range(3):
+        step(one, together, seed=seed)
+        step(two, muon, adamw, seed=seed)
+    for (name, a), (_, b) in zip(one.named_parameters(), two.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
+def test_a_saved_state_goes_on_as_if_never_saved(name: str) -> None:
+    config = compose([f"optimizer={name}"]).optimizer
+    one = decoder()
+    first = optimizers.build(config, one)
+    step(one, first, seed=0)
+    two = copy.deepcopy(one)
+    second = optimizers.build(config, two)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    before = {name: weight.clone() for name, weight in one.named_parameters()}
+    step(one, first, seed=1)
+    step(two, second, seed=1)
+    for (name, a), (_, b) in zip(one.named_parameters(), two.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+        assert not torch.equal(a, before[name]), f"{name} did not move"
+
+
+def test_a_schedule_reaches_both_optimisers() -> None:
+    optimizer = optimizers.build(compose().optimizer, decoder())
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)
+    inner = [group["lr"] for part in optimizer.both for group in part.param_groups]
+    assert inner == pytest.approx([0.01, 0.005])
+    assert schedule.get_last_lr() == inner
+
+
+@pytest.mark.parametrize("decay", ["linear", "cosine", "constant"])
+def test_warmup_peaks_where_it_says(decay: str) -> None:
+    config = compose(["schedule.warmup_steps=10", f"schedule={decay}"]).schedule
+    factors = [schedules.factor(config, step, 40) for step in range(40)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == 1.0 == max(factors)
+    assert all(a <= b for a, b in pairwise(factors[:10]))
+    assert all(a >= b for a, b in pairwise(factors[9:]))
+    assert schedules.factor(config, 40, 40) == pytest.approx(config.final_fraction)
+    assert schedules.factor(config, 0, 40) > 0
