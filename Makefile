@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro ui test check bench clean
+.PHONY: repro ui test check bench pictures clean
 
 repro: $(VENV)/run.stamp
 	[ -d data ] || dvc pull --quiet data.dvc
@@ -27,6 +27,10 @@ test: check
 
 bench: $(VENV)/run.stamp
 	python -m benchmarks
+
+# The README's pictures, taken by the tests of the UI.
+pictures: $(VENV)/dev.stamp
+	NUDGE_PICTURES=$(CURDIR)/docs/images pytest tests/ui
 
 clean:
 	rm -rf $(VENV)

@@ -45,6 +45,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Pipeline = tuple[Path, Command, str]
 
 
 def runner(folder: Path) -> Command:
@@ -118,7 +119,7 @@ def clone(folder: Path) -> Command:
 
 
 @pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Command, str]:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """Run the default pipeline in a fresh clone; return the clone, a runner in it, and what `dvc repro` printed."""
     folder = tmp_path_factory.mktemp("clone")
     run = clone(folder)
@@ -127,9 +128,19 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Command, s
     return folder, run, done.stdout + done.stderr
 
 
+@pytest.fixture
+def restored(pipeline: Pipeline) -> Pipeline:
+    """Give the clone as it was after the default run, whatever another test did to it."""
+    folder, run, output = pipeline
+    assert run("git", "checkout", "-q", "--", "conf", "dvc.yaml").returncode == 0
+    again = run("dvc", "repro")
+    assert again.returncode == 0, again.stdout + again.stderr
+    return folder, run, output
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     return json.loads(path.read_text())
 
 
-__all__ = ["TINY", "Command", "clone", "environment", "read_json", "runner"]
+__all__ = ["TINY", "Command", "Pipeline", "clone", "environment", "read_json", "runner"]

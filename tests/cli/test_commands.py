@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from nudge.training.tracking import store
-from tests.conftest import TINY, Command, runner
-
-Pipeline = tuple[Path, Command, str]
+from tests.conftest import TINY, Command, Pipeline, runner
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +15,8 @@ def nudge(small_project: Path) -> Command:
     return runner(small_project)
 
 
-def test_ask_answers_with_probability_and_runners_up(pipeline: Pipeline) -> None:
-    _, run, _ = pipeline
+def test_ask_answers_with_probability_and_runners_up(restored: Pipeline) -> None:
+    _, run, _ = restored
     done = run("nudge", "ask", "two plus three equals", "--json", "--top", "4")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
@@ -43,8 +41,8 @@ def test_ask_answers_with_probability_and_runners_up(pipeline: Pipeline) -> None
         ("one hundred plus three equals", "'one hundred' is 100; this model was trained on operands from 0 to 99"),
     ],
 )
-def test_ask_refuses_in_one_line(pipeline: Pipeline, prompt: str, expected: str) -> None:
-    _, run, _ = pipeline
+def test_ask_refuses_in_one_line(restored: Pipeline, prompt: str, expected: str) -> None:
+    _, run, _ = restored
     done = run("nudge", "ask", prompt)
     assert done.returncode == 2
     assert done.stdout == ""

@@ -38,7 +38,7 @@ def test_untrained_loss_is_that_of_a_uniform_guess(tokens_BT: torch.Tensor, seed
     assert loss.item() == pytest.approx(math.log(VOCABULARY), rel=0.02)
 
 
-@pytest.mark.parametrize("changes", [{}, {"kv_heads": 2}, {"tied": True}, {"rope_theta": 500.0}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"heads": 4, "kv_heads": 2}, {"tied": True}, {"rope_theta": 500.0}], ids=str)
 def test_logits_are_those_of_transformers_llama(tokens_BT: torch.Tensor, changes: dict[str, object]) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 

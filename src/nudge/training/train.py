@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -29,10 +30,14 @@ MODEL_DIGEST = "model.digest"  # the tag by which later stages find the run that
 RUN_DIR = "NUDGE_RUN_DIR"  # tells the processes that rank 0 starts which folder it chose
 
 
-def train(config: Config) -> Path:
+def train(config: Config, watchers: Sequence[pl.Callback] = ()) -> Path:
     """Train one model and return the folder that it was exported to.
 
     The run is recorded in MLflow as FINISHED, or as FAILED with the reason if this raises.
+
+    Args:
+        config: the run.
+        watchers: further callbacks, which see what the run's own have done.
 
     Raises:
         UserError: the configuration asks for something impossible; nothing has been recorded.
@@ -54,7 +59,7 @@ def train(config: Config) -> Path:
     _check_monitor(config, corpus)
     run = MlflowRun(config)
     table = CSVLogger(run_dir, name="", version="metrics")
-    trainer = build_trainer(config, run_dir, [run, table], samples)
+    trainer = build_trainer(config, run_dir, [run, table], [samples, *watchers])
     run.open()
     try:
         trainer.validate(module, corpus, verbose=False)  # the curves begin before the first step
@@ -76,7 +81,9 @@ def train(config: Config) -> Path:
     return Path(config.export_dir)
 
 
-def build_trainer(config: Config, run_dir: Path, loggers: list[pl.loggers.Logger], samples: Samples) -> pl.Trainer:
+def build_trainer(
+    config: Config, run_dir: Path, loggers: list[pl.loggers.Logger], more: Sequence[pl.Callback]
+) -> pl.Trainer:
     """Make the Trainer that a configuration describes."""
     settings = config.trainer
     terminal = sys.stderr.isatty()
@@ -98,9 +105,9 @@ def build_trainer(config: Config, run_dir: Path, loggers: list[pl.loggers.Logger
         callbacks=[
             Gradients(config.callbacks.gradients.every_n_steps),
             Curves(config.tracking.every_n_steps, machine.available_flops(settings)),
-            samples,
             progress,
             *checkpoints.callbacks(config.callbacks.checkpoint, run_dir / "checkpoints"),
+            *more,
         ],
         use_distributed_sampler=False,  # our batches know their rank
         enable_progress_bar=terminal,

@@ -23,6 +23,10 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
 
+# MLflow's UI shows an experiment of this kind with its pages for training runs.
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+
+
 def own_uri() -> str:
     """Return the address of the project's own store, the same whatever the working directory."""
     return f"sqlite:///{project.root() / 'mlflow.db'}"
@@ -66,7 +70,7 @@ def experiment_id(store: MlflowClient, name: str) -> str:
         # A server chooses where artifacts go; for our own store we do.
         location = own_artifacts().as_uri() if uri() == own_uri() else None
         try:
-            return str(store.create_experiment(name, artifact_location=location))
+            return str(store.create_experiment(name, artifact_location=location, tags=KIND))
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
