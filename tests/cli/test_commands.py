@@ -1,13 +1,18 @@
 """What a person types, in processes of their own: answers, one-line errors, exit codes, and where files go."""
 
 import json
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from nudge.training.tracking import store
-from tests.conftest import TINY, Command, Pipeline, runner
+from tests.conftest import TINY, Command, Pipeline, environment, runner
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +63,7 @@ def test_ask_refuses_in_one_line(restored: Pipeline, prompt: str, expected: str)
         ("train experiment=smok", "unknown experiment 'smok' (did you mean 'smoke'?)"),
         ("train model.width=wide", "model.width = 'wide': input should be a valid integer"),
         ("train data.sources.calculator.max_operand=1000", "less than or equal to 99"),
+        ("train trainer=gpu trainer.devices=64", "64: this machine has"),
         ("train --params nowhere.yaml pretrain", "nowhere.yaml: no such file"),
         ("train run_dir=/proc/none", "/proc/none: can't be written"),
         ("train run_dir=/dev/null/x", "/dev/null/x: can't be written (Not a directory)"),
@@ -131,6 +137,82 @@ def test_without_a_terminal_progress_is_plain_lines(nudge: Command) -> None:
     assert "\r" not in done.stderr
     assert "\x1b" not in done.stderr
     assert len(done.stderr) < 5_000
+
+
+def test_on_a_terminal_there_is_a_progress_bar(nudge: Command) -> None:
+    # A pseudo-terminal, as a person has one.
+    code = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
+    sized = f"stty rows 40 cols 120; nudge train {' '.join(TINY)}"
+    done = nudge(sys.executable, "-c", code, "sh", "-c", sized)
+    assert done.returncode == 0, done.stdout
+    assert "8/8" in done.stdout
+    assert "it/s" in done.stdout
+    assert "loss=" in done.stdout
+    assert "val/exact_match=" in done.stdout
+    assert "step 8/8" not in done.stdout
+
+
+def test_ctrl_c_ends_with_130_and_a_killed_run(small_project: Path) -> None:
+    endless = ["trainer.max_steps=100000", "trainer.val_every_n_steps=100000", "callbacks.progress.every_n_steps=5"]
+    endless += ["tracking.experiment=interrupted"]
+    process = subprocess.Popen(
+        ["nudge", "train", *TINY, *endless],
+        cwd=small_project,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step "):
+            break
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, rest
+    assert "Traceback" not in rest
+    client = store.MlflowClient(f"sqlite:///{small_project}/mlflow.db")
+    experiment = client.get_experiment_by_name("interrupted")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "KILLED"
+    assert run.data.tags["ended.reason"].startswith("interrupted in step")
+    assert len(client.get_metric_history(run.info.run_id, "train/loss")) >= 5, "what was measured before is kept"
+
+
+def test_runs_go_to_the_server_that_the_environment_names(nudge: Command, small_project: Path, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = f"{sys.executable} -m mlflow server --host 127.0.0.1 --port {port} --workers 1"
+    command += f" --backend-store-uri sqlite:///{tmp_path}/server.db --artifacts-destination {tmp_path}/files"
+    server = subprocess.Popen(
+        command.split(),
+        cwd=tmp_path,
+        env=environment(MLFLOW_DISABLE_TELEMETRY="true"),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert server.stderr is not None
+        assert any("Application startup complete" in line for line in server.stderr)
+        done = nudge("nudge", "train", *TINY, MLFLOW_TRACKING_URI=address)
+        assert done.returncode == 0, done.stderr
+        client = store.MlflowClient(address)
+        experiment = client.get_experiment_by_name("nudge")
+        assert experiment is not None
+        (run,) = client.search_runs([experiment.experiment_id])
+        assert run.info.status == "FINISHED"
+        assert len(client.get_metric_history(run.info.run_id, "blame/mlp")) == 8
+        assert {file.path for file in client.list_artifacts(run.info.run_id, "checkpoints")} == {
+            "checkpoints/best.ckpt",
+            "checkpoints/last.ckpt",
+        }
+        assert list((tmp_path / "files").rglob("best.ckpt"))
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.communicate(timeout=30)
 
 
 def test_two_processes_make_one_run(nudge: Command, small_project: Path) -> None:

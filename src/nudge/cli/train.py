@@ -7,6 +7,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -45,6 +46,7 @@ def _train(config: Config) -> None:
 
 def _with_hydra(overrides: list[str]) -> None:
     """Let Hydra read the overrides, as any Hydra application would, and complain in our words."""
+    wrong: list[UserError] = []
     if not any(argument.startswith("-") for argument in overrides):
         # Hydra makes the job's folder before it calls the job: what is wrong must be said before that.
         check_writable(Path(compose(overrides).run_dir))
@@ -61,7 +63,12 @@ def _with_hydra(overrides: list[str]) -> None:
         # Absolute, and where Hydra has put its own notes: jobs may have changed the working directory.
         output = Path(HydraConfig.get().runtime.output_dir)
         export = output / "model" if config.export_dir == f"{config.run_dir}/model" else Path(config.export_dir)
-        _train(config.model_copy(update={"run_dir": str(output), "export_dir": str(export)}))
+        try:
+            _train(config.model_copy(update={"run_dir": str(output), "export_dir": str(export)}))
+        except UserError as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # the sweep says which job failed
+            wrong.append(error)  # Hydra would add a line of its own
 
     sys.argv = ["nudge train", *overrides]
     try:
@@ -70,3 +77,5 @@ def _with_hydra(overrides: list[str]) -> None:
         raise from_hydra(error) from error
     finally:
         sys.argv = called_as
+    if wrong:
+        raise wrong[0]

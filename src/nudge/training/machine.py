@@ -6,10 +6,21 @@ import torch
 from lightning_fabric.utilities.throughput import get_available_flops
 
 from nudge.config.schema import TrainerConfig
+from nudge.errors import UserError
 
 # A thick square product, as a peak is usually stated; 0.1 s of them outlasts clock changes.
 MATRIX_WIDTH = 1024
 SECONDS = 0.1
+
+
+def check_devices(config: TrainerConfig) -> None:
+    """Check that the devices that a configuration asks for are there.
+
+    Raises:
+        UserError: they aren't.
+    """
+    if config.accelerator == "gpu" and (count := torch.cuda.device_count()) < config.devices:
+        raise UserError(f"trainer.devices={config.devices}: this machine has {count} GPUs; trainer=cpu needs none")
 
 
 def available_flops(config: TrainerConfig) -> float | None:

@@ -2,13 +2,12 @@
 
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import CSVLogger
 
 from nudge import project
@@ -19,7 +18,7 @@ from nudge.model import saved
 from nudge.training import checkpoints, machine
 from nudge.training.callbacks.curves import Curves
 from nudge.training.callbacks.gradients import Gradients
-from nudge.training.callbacks.progress import PlainProgress
+from nudge.training.callbacks.progress import progress
 from nudge.training.callbacks.samples import Samples
 from nudge.training.curve_files import export_curves
 from nudge.training.datamodule import Corpus
@@ -43,6 +42,7 @@ def train(config: Config, watchers: Sequence[pl.Callback] = ()) -> Path:
         UserError: the configuration asks for something impossible; nothing has been recorded.
     """
     quiet_libraries()
+    machine.check_devices(config.trainer)
     run_dir = _make_run_dir(config)
     pl.seed_everything(config.seed, verbose=False)
     corpus = Corpus(config, project.corpus())
@@ -74,8 +74,10 @@ def train(config: Config, watchers: Sequence[pl.Callback] = ()) -> Path:
             run.set_tag(MODEL_DIGEST, saved.digest(Path(config.export_dir)))
             run.log_file(run_dir / "checkpoints", "checkpoints")
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        run.close("KILLED" if interrupted else "FAILED", f"{type(error).__name__}: {error}")
+        if trainer.interrupted:  # Lightning turns Ctrl-C into SystemExit(1)
+            run.close("KILLED", f"interrupted in step {trainer.global_step + 1}")
+            raise KeyboardInterrupt from error
+        run.close("FAILED", f"{type(error).__name__}: {error}")
         raise
     run.close("FINISHED")
     return Path(config.export_dir)
@@ -86,8 +88,7 @@ def build_trainer(
 ) -> pl.Trainer:
     """Make the Trainer that a configuration describes."""
     settings = config.trainer
-    terminal = sys.stderr.isatty()
-    progress = TQDMProgressBar() if terminal else PlainProgress(config.callbacks.progress.every_n_steps)
+    shown = progress(config.callbacks.progress.every_n_steps)
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -96,6 +97,7 @@ def build_trainer(
         precision=settings.precision,
         max_steps=settings.max_steps,
         max_epochs=-1,
+        limit_train_batches=settings.max_steps * settings.accumulate,  # batches are endless; a bar needs an end
         accumulate_grad_batches=settings.accumulate,
         val_check_interval=min(settings.val_every_n_steps, settings.max_steps) * settings.accumulate,
         check_val_every_n_epoch=None,
@@ -105,12 +107,12 @@ def build_trainer(
         callbacks=[
             Gradients(config.callbacks.gradients.every_n_steps),
             Curves(config.tracking.every_n_steps, machine.available_flops(settings)),
-            progress,
+            shown,
             *checkpoints.callbacks(config.callbacks.checkpoint, run_dir / "checkpoints"),
             *more,
         ],
         use_distributed_sampler=False,  # our batches know their rank
-        enable_progress_bar=terminal,
+        enable_progress_bar=isinstance(shown, ProgressBar),
         enable_model_summary=False,
         default_root_dir=run_dir,
     )

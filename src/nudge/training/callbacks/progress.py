@@ -1,10 +1,33 @@
-"""Progress where there is no terminal: a plain line every so many steps."""
+"""Progress: a bar on a terminal, a plain line every so many steps elsewhere."""
 
 import sys
 import time
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+
+from nudge.training.pretraining import Pretraining
+
+
+def progress(every_n_steps: int) -> Callback:
+    """Return what suits the place that this process writes to."""
+    return Bar(refresh_rate=10) if sys.stderr.isatty() else PlainProgress(every_n_steps)
+
+
+def _shown(trainer: Trainer, module: Pretraining) -> dict[str, str]:
+    """Return what a person wants to see: the loss of this step, and the last validation."""
+    held_out = {key: trainer.callback_metrics.get(key) for key in ("val/loss", "val/exact_match")}
+    values = {"loss": module.step_loss, **held_out}
+    return {key: f"{value.item():.3f}" for key, value in values.items() if value is not None}
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's progress bar with the loss and the last validation beside it."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: Pretraining) -> dict[str, Any]:  # type: ignore[override]
+        """Return what stands beside the bar."""
+        return _shown(trainer, pl_module)
 
 
 class PlainProgress(Callback):
@@ -14,12 +37,12 @@ class PlainProgress(Callback):
         self.every_n_steps = every_n_steps
         self._told = 0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
         """Start the clock."""
         self._begin = time.perf_counter()
         self._first = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Pretraining, *_: Any) -> None:  # type: ignore[override]
         """Print a line, if it is time for one."""
         step = trainer.global_step
         if step == self._told or (step % self.every_n_steps and step != trainer.max_steps):
@@ -29,11 +52,5 @@ class PlainProgress(Callback):
             return
         seconds = time.perf_counter() - self._begin
         left = seconds / (step - self._first) * (trainer.max_steps - step)
-        shown = {
-            key: trainer.callback_metrics[key]
-            for key in ("val/loss", "val/exact_match")
-            if key in trainer.callback_metrics
-        }
-        parts = [f"step {step}/{trainer.max_steps}", f"loss {pl_module.step_loss.item():.3f}"]  # type: ignore[operator, union-attr]
-        parts += [f"{key} {value.item():.3f}" for key, value in shown.items()]
+        parts = [f"step {step}/{trainer.max_steps}", *(f"{k} {v}" for k, v in _shown(trainer, pl_module).items())]
         print("  ".join([*parts, f"{seconds:.0f} s, about {left:.0f} s left"]), file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """What a run was made from: code, configuration and data, as tags and as an MLflow dataset."""
 
+import getpass
 import json
 import subprocess
 from pathlib import Path
@@ -29,6 +30,7 @@ def tags(config: Config) -> dict[str, str]:
         "dvc.data": _written_data_hash(),
         "mlflow.source.name": f"nudge train stage={config.stage.name}",
         "mlflow.source.type": "LOCAL",
+        "mlflow.user": getpass.getuser(),
     } | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
