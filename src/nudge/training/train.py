@@ -74,7 +74,8 @@ def train(config: Config, watchers: Sequence[pl.Callback] = ()) -> Path:
             run.set_tag(MODEL_DIGEST, saved.digest(Path(config.export_dir)))
             run.log_file(run_dir / "checkpoints", "checkpoints")
     except BaseException as error:
-        if trainer.interrupted:  # Lightning turns Ctrl-C into SystemExit(1)
+        # Lightning turns Ctrl-C into SystemExit(1).
+        if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
             run.close("KILLED", f"interrupted in step {trainer.global_step + 1}")
             raise KeyboardInterrupt from error
         run.close("FAILED", f"{type(error).__name__}: {error}")
