@@ -83,7 +83,9 @@ def test_wrong_requests_are_one_line_and_exit_2(nudge: Command, command: str, ex
 
 @pytest.fixture
 def broken(small_project: Path, tmp_path: Path) -> tuple[Path, Command]:
-    shutil.copytree(small_project, tmp_path / "project", ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "outputs"))
+    shutil.copytree(
+        small_project, tmp_path / "project", ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "outputs")
+    )
     return tmp_path / "project", runner(tmp_path / "project")
 
 
