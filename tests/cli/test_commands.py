@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nudge.training.tracking import store
-from tests.conftest import TINY, Command, Pipeline, environment, runner
+from tests.conftest import REPOSITORY, TINY, Command, Pipeline, environment, runner
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,24 @@ def test_runs_land_in_one_store_whatever_the_working_directory(broken: tuple[Pat
     outputs = list((folder / "outputs/pretrain").iterdir())
     assert len(outputs) == 2
     assert sorted(path.name for path in (folder / "mlruns/0").iterdir()) == ["meta.yaml"]
+
+
+def test_a_moved_project_keeps_its_artifacts_after_the_documented_repair(
+    broken: tuple[Path, Command], tmp_path: Path
+) -> None:
+    # MLflow's artifact addresses are absolute (mlflow #3144).
+    folder, run = broken
+    done = run("nudge", "train", *TINY)
+    assert done.returncode == 0, done.stderr
+    moved = folder.rename(tmp_path / "moved")
+    repair = (REPOSITORY / "docs/tracking.md").read_text().split("```bash\n")[1].split("```")[0]
+    repair = repair.replace("file:///OLD/PROJECT", folder.as_uri()).replace("file:///NEW/PROJECT", moved.as_uri())
+    there = runner(moved)
+    assert there("bash", "-c", repair).returncode == 0
+    client = store.MlflowClient(f"sqlite:///{moved}/mlflow.db")
+    (found,) = client.search_runs(["1"])
+    asked = there("nudge", "ask", "two plus two equals", "--model", f"runs:/{found.info.run_id}/checkpoints/best.ckpt")
+    assert asked.returncode == 0, asked.stderr
 
 
 def test_without_a_terminal_progress_is_plain_lines(nudge: Command) -> None:

@@ -139,6 +139,11 @@ class Decoder(nn.Module):
         """
         return self.lm_head(self.model(tokens_BT, documents_BT))
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the weights are."""
+        return self.lm_head.weight.device
+
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
         """Draw all weights at random, so that the first guess is close to uniform: loss = ln(V).

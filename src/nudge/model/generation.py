@@ -38,7 +38,7 @@ def greedy(
     answers: list[Continuation | None] = [None] * len(prompts)
     for length in sorted({len(prompt) for prompt in prompts}):
         where = [index for index, prompt in enumerate(prompts) if len(prompt) == length]
-        tokens_BT = torch.tensor([list(prompts[index]) for index in where])
+        tokens_BT = torch.tensor([list(prompts[index]) for index in where], device=model.device)
         for index, answer in zip(where, _greedy_of_equal_length(model, tokens_BT, end, max_new), strict=True):
             answers[index] = answer
     return [answer for answer in answers if answer is not None]
@@ -47,11 +47,11 @@ def greedy(
 def _greedy_of_equal_length(model: Decoder, tokens_BT: Tensor, end: int, max_new: int | None) -> list[Continuation]:
     prompt_length = tokens_BT.shape[1]
     longest = min(model.config.context, prompt_length + (max_new or model.config.context))
-    running_B = torch.ones(len(tokens_BT), dtype=torch.bool)
-    log_p_B = torch.zeros(len(tokens_BT))
+    running_B = torch.ones_like(tokens_BT[:, 0], dtype=torch.bool)
+    log_p_B = torch.zeros_like(running_B, dtype=torch.float32)
     while running_B.any() and tokens_BT.shape[1] < longest:
-        best_B = model(tokens_BT[running_B])[:, -1].log_softmax(-1).max(-1)
-        chosen_B = torch.full((len(tokens_BT),), end)
+        best_B = model(tokens_BT[running_B])[:, -1].float().log_softmax(-1).max(-1)
+        chosen_B = torch.full_like(tokens_BT[:, 0], end)
         chosen_B[running_B] = best_B.indices
         log_p_B[running_B] += best_B.values
         tokens_BT = torch.cat((tokens_BT, chosen_B[:, None]), dim=1)
@@ -76,8 +76,9 @@ def most_probable(model: Decoder, prompt: Sequence[int], count: int, end: int) -
     open_: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     found: list[Continuation] = []
     while open_:
-        tokens_BT = torch.tensor([[*prompt, *ids] for _, ids in open_])
-        log_p_BV = model(tokens_BT)[:, -1].log_softmax(-1) + torch.tensor([[log_p] for log_p, _ in open_])
+        tokens_BT = torch.tensor([[*prompt, *ids] for _, ids in open_], device=model.device)
+        log_p_B1 = torch.tensor([[log_p] for log_p, _ in open_], device=model.device)
+        log_p_BV = model(tokens_BT)[:, -1].float().log_softmax(-1) + log_p_B1
         best = log_p_BV.flatten().topk(min(2 * width, log_p_BV.numel()))
         beginnings, open_ = open_, []
         for log_p, place in zip(best.values.tolist(), best.indices.tolist(), strict=True):

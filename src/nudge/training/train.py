@@ -63,23 +63,22 @@ def train(config: Config, watchers: Sequence[pl.Callback] = ()) -> Path:
     run.open()
     try:
         trainer.validate(module, corpus, verbose=False)  # the curves begin before the first step
-        run.log_table(samples.rows, Samples.FILE)
-        before = len(samples.rows)
         trainer.fit(module, corpus)
         trainer.save_checkpoint(run_dir / "checkpoints" / f"{checkpoints.LAST}.ckpt")
         if trainer.is_global_zero:
-            run.log_table(samples.rows[before:], Samples.FILE)
             table.save()
             _export(config, run_dir, Path(config.export_dir))
             run.set_tag(MODEL_DIGEST, saved.digest(Path(config.export_dir)))
             run.log_file(run_dir / "checkpoints", "checkpoints")
     except BaseException as error:
+        run.log_table(samples.table(), Samples.FILE)
         # Lightning turns Ctrl-C into SystemExit(1).
         if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
             run.close("KILLED", f"interrupted in step {trainer.global_step + 1}")
             raise KeyboardInterrupt from error
         run.close("FAILED", f"{type(error).__name__}: {error}")
         raise
+    run.log_table(samples.table(), Samples.FILE)
     run.close("FINISHED")
     return Path(config.export_dir)
 

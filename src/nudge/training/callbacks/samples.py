@@ -34,7 +34,7 @@ class Samples(Callback):
         self._prompts = {
             prompt: [BEGIN_ID, *tokenizer.encode(prompt, add_special_tokens=False).ids] for prompt in prompts
         }
-        self.rows: list[dict[str, Any]] = []
+        self._rows: list[dict[str, Any]] = []
 
     def on_validation_end(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
         """Answer all prompts."""
@@ -43,7 +43,7 @@ class Samples(Callback):
         with torch.compiler.set_stance("force_eager"):  # lengths change with every token: not worth compiling for
             answers = greedy(pl_module.model, list(self._prompts.values()), END_ID, LONGEST_ANSWER)
         for prompt, answer in zip(self._prompts, answers, strict=True):
-            self.rows.append(
+            self._rows.append(
                 {
                     "step": trainer.global_step,
                     "prompt": prompt,
@@ -51,3 +51,8 @@ class Samples(Callback):
                     "probability": math.exp(answer.log_probability),
                 }
             )
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return all answers, prompt by prompt, so that the way from noise to right is read at once."""
+        order = list(self._prompts)
+        return sorted(self._rows, key=lambda row: (order.index(row["prompt"]), row["step"]))
