@@ -60,7 +60,6 @@ def _train(watcher: pl.Callback, *overrides: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         # A store of its own, as large as a first run's, and nothing left in the project's.
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        os.chdir(folder)  # where MLflow puts the artifacts of such a store
         train(compose([f"run_dir={folder}/run", f"export_dir={folder}/model", *overrides]), [watcher])
 
 

@@ -109,6 +109,19 @@ def test_before_means_the_weights_that_training_began_with(model: Path, in_proje
     assert loss(fresh, rows) == pytest.approx(history(store.client(), run, "val/loss")[0], rel=1e-5)
 
 
+def test_artifacts_of_another_sqlite_store_lie_beside_it(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # MLflow's default for such a store is a folder in the working directory (PL #12855).
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other/runs.db")
+    train(tiny())
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert list((tmp_path / "other/mlartifacts").rglob("best.ckpt"))
+
+
 def test_references_to_models(tiny: Make, in_project: Path) -> None:
     config = tiny()
     folder = train(config)

@@ -28,7 +28,8 @@ def ui(port: int) -> None:
     address = f"http://127.0.0.1:{chosen}/#/experiments?workflowType=machine_learning"
     print(f"MLflow: {address}  (Ctrl-C ends it)", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(chosen)]
-    command += ["--backend-store-uri", store.own_uri(), "--default-artifact-root", store.own_artifacts().as_uri()]
+    command += ["--backend-store-uri", store.own_uri()]
+    command += ["--default-artifact-root", str(store.artifacts(store.own_uri()))]
     command += ["--workers", "1"]
     os.chdir(project.root())
     os.execv(sys.executable, command)

@@ -32,9 +32,12 @@ def own_uri() -> str:
     return f"sqlite:///{project.root() / 'mlflow.db'}"
 
 
-def own_artifacts() -> Path:
-    """Return the folder for the artifacts of the project's own store."""
-    return project.root() / "mlartifacts"
+def artifacts(address: str) -> str | None:
+    """Return where the artifacts of a store go: beside an SQLite file; None where a server decides."""
+    if not address.startswith("sqlite:///"):
+        return None
+    # MLflow's default would be the working directory.
+    return (Path(address.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
 
 
 def uri() -> str:
@@ -67,10 +70,8 @@ def experiment_id(store: MlflowClient, name: str) -> str:
     """
     found = store.get_experiment_by_name(name)
     if found is None:
-        # A server chooses where artifacts go; for our own store we do.
-        location = own_artifacts().as_uri() if uri() == own_uri() else None
         try:
-            return str(store.create_experiment(name, artifact_location=location, tags=KIND))
+            return str(store.create_experiment(name, artifact_location=artifacts(uri()), tags=KIND))
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
