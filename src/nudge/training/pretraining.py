@@ -1,7 +1,5 @@
 """Next-token prediction: the objective of `stage=pretrain` as a LightningModule."""
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -119,10 +117,3 @@ class Pretraining(LightningModule):
         settings, max_steps = self.config.schedule, self.config.trainer.max_steps
         schedule = LambdaLR(optimizer, lambda step: schedules.factor(settings, step, max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Clip the total norm, and tell the callbacks that measure gradients that it has happened."""
-        if self.config.trainer.gradient_clip:
-            self.clip_gradients(optimizer, self.config.trainer.gradient_clip, "norm")
-        gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
-        self.clipped_norm = torch.nn.utils.get_total_norm(gradients)

@@ -99,6 +99,7 @@ def build_trainer(
         max_epochs=-1,
         limit_train_batches=settings.max_steps * settings.accumulate,  # batches are endless; a bar needs an end
         accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=settings.gradient_clip or None,
         val_check_interval=min(settings.val_every_n_steps, settings.max_steps) * settings.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,

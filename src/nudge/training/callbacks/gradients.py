@@ -1,11 +1,11 @@
 """Which part of the network the loss blames, and how far each step moves it."""
 
+import math
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
 
 from nudge.model.decoder import PARTS, part_of
 from nudge.training.pretraining import Pretraining
@@ -21,43 +21,50 @@ class Gradients(Callback):
 
     def __init__(self, every_n_steps: int) -> None:
         self.every_n_steps = every_n_steps
-        self._weights: dict[str, list[nn.Parameter]] = {}
-        self._before: dict[str, list[Tensor]] | None = None
-        self._norms: list[Tensor] = []
+        self._weights: list[nn.Parameter] = []
+        self._parts: list[str] = []
+        self._before: list[Tensor] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
         """Sort the weights by part."""
-        self._weights = {part: [] for part in PARTS}
-        for name, weight in pl_module.model.named_parameters():
-            self._weights[part_of(name)].append(weight)
-        self._weights = {part: weights for part, weights in self._weights.items() if weights}
+        named = [(part_of(name), weight) for name, weight in pl_module.model.named_parameters()]
+        self._parts = [part for part, _ in named]
+        self._weights = [weight for _, weight in named]
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Pretraining, optimizer: Any) -> None:  # type: ignore[override]
         """Measure the gradient that backpropagation left, and keep the weights."""
-        if (trainer.global_step + 1) % self.every_n_steps:
-            return
-        parts = self._weights.values()
-        self._norms = [get_total_norm([w.grad for w in weights if w.grad is not None]) for weights in parts]
-        self._before = {part: [w.detach().clone() for w in weights] for part, weights in self._weights.items()}
+        if (trainer.global_step + 1) % self.every_n_steps == 0:
+            self._gradient_norms = torch._foreach_norm(_gradients(self._weights))
+            self._before = [weight.detach().clone() for weight in self._weights]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Pretraining, *_: Any) -> None:  # type: ignore[override]
         """Measure the step that was taken, and log."""
         if self._before is None:
             return
-        ratios = []
-        for part, weights in self._weights.items():
-            before = self._before[part]
-            moved = get_total_norm([now.detach() - then for now, then in zip(weights, before, strict=True)])
-            ratios.append(moved / get_total_norm(before))
+        steps = torch._foreach_sub([weight.detach() for weight in self._weights], self._before)
+        measured = [self._gradient_norms, torch._foreach_norm(steps), torch._foreach_norm(self._before)]
         self._before = None
-        # One transfer from the device for all values.
-        *values, clipped = torch.stack([*self._norms, *ratios, pl_module.clipped_norm]).tolist()
-        norms, ratios_ = values[: len(self._weights)], values[len(self._weights) :]
-        squared = sum(norm * norm for norm in norms)
-        metrics = {"grad/norm": squared**0.5, "grad/norm_clipped": clipped}
-        for part, norm, ratio in zip(self._weights, norms, ratios_, strict=True):
-            metrics[f"grad/norm/{part}"] = norm
-            metrics[f"blame/{part}"] = norm * norm / squared if squared else 0.0
-            metrics[f"update_ratio/{part}"] = ratio
+        # One transfer from the device for all norms; the gradients are still there, now clipped.
+        clipped = torch._foreach_norm(_gradients(self._weights))
+        norms = torch.stack([norm for norms in (*measured, clipped) for norm in norms]).view(4, -1).tolist()
+        gradient, step, weight, clipped_total = (self._squared_by_part(row) for row in norms)
+        total = sum(gradient.values())
+        metrics = {"grad/norm": math.sqrt(total), "grad/norm_clipped": math.sqrt(sum(clipped_total.values()))}
+        for part, squared in gradient.items():
+            metrics[f"grad/norm/{part}"] = math.sqrt(squared)
+            metrics[f"blame/{part}"] = squared / total if total else 0.0
+            metrics[f"update_ratio/{part}"] = math.sqrt(step[part] / weight[part])
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)
+
+    def _squared_by_part(self, norms: list[float]) -> dict[str, float]:
+        """Sum the squares of the norms of each part's weights, in the order of `PARTS`."""
+        squared = dict.fromkeys((part for part in PARTS if part in self._parts), 0.0)
+        for part, norm in zip(self._parts, norms, strict=True):
+            squared[part] += norm * norm
+        return squared
+
+
+def _gradients(weights: list[nn.Parameter]) -> list[Tensor]:
+    """Return the gradients; one that backpropagation did not reach counts as zero."""
+    return [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
