@@ -50,7 +50,7 @@ def encode(prompt: str, model: saved.Saved) -> list[int]:
         raise UserError('the prompt is empty; ask for example "two plus three equals"')
     tokenizer.check_known(model.tokenizer, prompt)
     _check_operands(prompt, model.config)
-    ids = [tokenizer.BEGIN_ID, *model.tokenizer.encode(prompt, add_special_tokens=False).ids]
+    ids = tokenizer.prompt_ids(model.tokenizer, prompt)
     if len(ids) >= (context := model.model.config.context):
         raise UserError(f"the prompt has {len(ids)} tokens; at most {context - 1} leave room for an answer")
     return ids

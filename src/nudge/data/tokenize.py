@@ -40,4 +40,4 @@ def tokenize(config: TokenizerConfig, curated: Path, tokens: Path) -> dict[str, 
 
 def _answer_position(learned: Tokenizer, prompt: str | None) -> int:
     """Return the position of the first token of the answer; 0 if the document is no question."""
-    return 0 if prompt is None else 1 + len(learned.encode(prompt, add_special_tokens=False).ids)
+    return 0 if prompt is None else len(tokenizer.prompt_ids(learned, prompt))

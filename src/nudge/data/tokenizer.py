@@ -54,6 +54,11 @@ def load(path: Path) -> Tokenizer:
         raise UserError(f"{path}: not a tokenizer ({error})") from error
 
 
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """Return the tokens of a question: the begin token and its words, without the end token."""
+    return [BEGIN_ID, *tokenizer.encode(prompt, add_special_tokens=False).ids]
+
+
 def check_known(tokenizer: Tokenizer, text: str) -> None:
     """Check that the tokenizer knows every word of a text.
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
-from nudge.data.tokenizer import BEGIN_ID, END_ID, PAD_ID
+from nudge.data.tokenizer import END_ID, PAD_ID, prompt_ids
 from nudge.model.generation import greedy
 from nudge.model.saved import Saved
+from nudge.training.pretraining import cross_entropy_sum
 
 BATCH = 2048
 
@@ -34,9 +34,8 @@ class Answered:
 def answer_all(saved: Saved, documents: list[dict[str, Any]]) -> list[Answered]:
     """Ask every document's question; documents without a question are left out."""
     asked = [document for document in documents if document["prompt"] is not None]
-    encode = saved.tokenizer.encode
-    prompts = [[BEGIN_ID, *encode(document["prompt"], add_special_tokens=False).ids] for document in asked]
-    texts = [encode(document["text"]).ids for document in asked]
+    prompts = [prompt_ids(saved.tokenizer, document["prompt"]) for document in asked]
+    texts = [saved.tokenizer.encode(document["text"]).ids for document in asked]
     # One token more than any right answer: longer ones are wrong whatever comes.
     longest = max((len(text) - len(prompt) for text, prompt in zip(texts, prompts, strict=True)), default=0)
     return [
@@ -61,9 +60,7 @@ def loss(saved: Saved, documents: list[dict[str, Any]]) -> float:
         tokens_BT = torch.nn.utils.rnn.pad_sequence(rows[first : first + BATCH], batch_first=True, padding_value=PAD_ID)
         logits_BTV = saved.model(tokens_BT[:, :-1])
         targets_BT = tokens_BT[:, 1:]
-        total += F.cross_entropy(
-            logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=PAD_ID, reduction="sum"
-        ).item()
+        total += cross_entropy_sum(logits_BTV, targets_BT).item()
         targets += int((targets_BT != PAD_ID).sum())
     return total / targets
 

@@ -69,7 +69,7 @@ def train(config: Config, watchers: Sequence[pl.Callback] = ()) -> Path:
             table.save()
             _export(config, run_dir, Path(config.export_dir))
             run.set_tag(MODEL_DIGEST, saved.digest(Path(config.export_dir)))
-            run.log_file(run_dir / "checkpoints", "checkpoints")
+            run.log_folder(run_dir / "checkpoints", "checkpoints")
     except BaseException as error:
         run.log_table(samples.table(), Samples.FILE)
         # Lightning turns Ctrl-C into SystemExit(1).
@@ -150,7 +150,6 @@ def quiet_libraries() -> None:
     """Silence notes of Lightning that concern nobody who reads a training log."""
     for message in (
         ".*does not have many workers.*",
-        ".*lr_scheduler.step.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*isinstance.treespec, LeafSpec.*",
     ):

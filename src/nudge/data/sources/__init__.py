@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from nudge.config.schema import FactsSource
 from nudge.data.sources import facts
 
 Row = dict[str, Any]
-SourceConfig = FactsSource
 
 # kind → function (settings, name of the source, folder of what people wrote) → rows of documents
 KINDS: dict[str, Callable[[Any, str, Path], Iterator[Row]]] = {"facts": facts.documents}

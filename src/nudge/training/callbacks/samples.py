@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from tokenizers import Tokenizer
 
-from nudge.data.tokenizer import BEGIN_ID, END_ID, check_known
+from nudge.data.tokenizer import END_ID, check_known, prompt_ids
 from nudge.model.generation import greedy
 from nudge.training.pretraining import Pretraining
 
@@ -31,9 +31,7 @@ class Samples(Callback):
         for prompt in prompts:
             check_known(tokenizer, prompt)
         self._tokenizer = tokenizer
-        self._prompts = {
-            prompt: [BEGIN_ID, *tokenizer.encode(prompt, add_special_tokens=False).ids] for prompt in prompts
-        }
+        self._prompts = {prompt: prompt_ids(tokenizer, prompt) for prompt in prompts}
         self._rows: list[dict[str, Any]] = []
 
     def on_validation_end(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]

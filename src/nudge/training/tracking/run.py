@@ -2,6 +2,7 @@
 
 import queue
 import re
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -12,7 +13,6 @@ import yaml
 from lightning_utilities.core.rank_zero import rank_zero_only
 from mlflow.entities import Metric, Param, RunTag
 from pytorch_lightning.loggers.logger import Logger
-from rich.console import Console
 
 from nudge import project
 from nudge.config.schema import Config
@@ -93,12 +93,9 @@ class MlflowRun(Logger):
         self._client.set_tag(self._id, key, value)
 
     @rank_zero_only  # type: ignore[misc]
-    def log_file(self, path: Path, folder: str | None = None) -> None:
-        """Copy a file, or what a folder holds, to the run's artifacts."""
-        if path.is_dir():
-            self._client.log_artifacts(self._id, str(path), folder)
-        else:
-            self._client.log_artifact(self._id, str(path), folder)
+    def log_folder(self, path: Path, name: str) -> None:
+        """Copy what a folder holds to the folder `name` of the run's artifacts."""
+        self._client.log_artifacts(self._id, str(path), name)
 
     @rank_zero_only  # type: ignore[misc]
     def close(self, status: str, reason: str | None = None) -> None:
@@ -109,7 +106,7 @@ class MlflowRun(Logger):
         if self._id is None:
             return
         if self._writer_error is not None:
-            Console(stderr=True).print(f"MLflow: metrics are missing from run {self._id}: {self._writer_error}")
+            print(f"MLflow: metrics are missing from run {self._id}: {self._writer_error}", file=sys.stderr)
         if reason:
             self._client.set_tag(self._id, "ended.reason", reason[:PARAM_LENGTH])
         self._client.set_terminated(self._id, status)
