@@ -122,10 +122,11 @@ class TrainerConfig(Section):
     accelerator: Literal["cpu", "gpu"]
     devices: int = Field(ge=1)
     num_nodes: int = Field(ge=1)
-    strategy: Literal["auto", "ddp"]
+    strategy: Literal["auto", "ddp", "fsdp"]
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed", "64-true"]
     compile: bool
     num_workers: int = Field(ge=0)
+    grace_seconds: float = Field(gt=0)
 
     @model_validator(mode="after")
     def _batch_divides(self) -> "TrainerConfig":
@@ -166,6 +167,8 @@ class CallbacksConfig(Section):
 class TrackingConfig(Section):
     experiment: str = Field(min_length=1)
     run_name: str | None
+    parent: str | None
+    unreachable: Literal["stop", "go_on"]
     every_n_steps: int = Field(ge=1)
     tags: dict[str, str | int | float | bool]
 
@@ -174,6 +177,7 @@ class Config(Section):
     """One run, whole."""
 
     seed: int = Field(ge=0, lt=2**32)
+    resume: str = Field(min_length=1)
     run_dir: str
     export_dir: str
     data: DataConfig
