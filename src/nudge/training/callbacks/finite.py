@@ -49,7 +49,9 @@ class Finite(Callback):
         """
         named = [(name, weight) for name, weight in pl_module.model.named_parameters() if weight.grad is not None]
         scaled = trainer.precision == "16-mixed"  # there the scaler skips steps whose gradient is infinite
-        found = norms([pl_module.step_loss, *([] if scaled else [weight.grad for _, weight in named])])
+        found = norms(
+            [pl_module.step_loss, *([] if scaled else [weight.grad for _, weight in named if weight.grad is not None])]
+        )
         if bool(torch.isfinite(found).all()):
             return
         step, loss = trainer.global_step + 1, pl_module.step_loss.item()
