@@ -1,6 +1,7 @@
 """A run that was cut short and continued is, bit for bit, the run that never stopped."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from nudge.config.schema import Config
+from nudge.config.composition import compose
+from nudge.config.schema import Config, Muon
+from nudge.errors import UserError
+from nudge.training import schedules
 from nudge.training.tracking import record, store
 from nudge.training.tracking.journal import entries
 from nudge.training.train import train
@@ -140,3 +144,133 @@ def test_a_run_cut_many_times_is_still_the_same(tiny: Make) -> None:
             train(parts, [CutAt(cut)])
     train(parts)
     assert_same_run(whole, parts)
+
+
+def changed(config: Config, **values: Any) -> Config:
+    """Change values of a configuration: `trainer={"max_steps": 16}`."""
+    sections = {
+        key: getattr(config, key).model_copy(update=value) if isinstance(value, dict) else value
+        for key, value in values.items()
+    }
+    return config.model_copy(update=sections)
+
+
+def test_more_steps_and_another_rate_go_on_in_the_same_run_and_are_seen(tiny: Make) -> None:
+    # MLflow refuses changed params (everycure-org/matrix #270); a schedule was counted in micro-batches (PL #1476).
+    config = tiny("trainer.accumulate=2")
+    train(config)
+    first = record.read(Path(config.run_dir))
+    assert first is not None
+    assert isinstance(config.optimizer, Muon)
+    last_path = f"{config.run_dir}/checkpoints/last.ckpt"
+    train(changed(config, resume=last_path, optimizer={"lr": 0.005}, trainer={"max_steps": 16}))
+    client = store.client()
+    now = record.read(Path(config.run_dir))
+    assert now is not None
+    assert now.run_id == first.run_id
+    assert now.run_id is not None
+    run = client.get_run(now.run_id)
+    assert run.data.params["optimizer.lr"] == "0.02"
+    assert run.data.tags["changed.optimizer.lr"] == "0.02 → 0.005 at step 8"
+    assert run.data.tags["changed.trainer.max_steps"] == "8 → 16 at step 8"
+    points = history(Path(config.run_dir))
+    assert [step for key, step in points if key == "train/loss"] == list(range(1, 17))
+    settings = config.schedule
+    for step, rate, total in ((2, 0.02, 8), (8, 0.02, 8), (9, 0.005, 16), (16, 0.005, 16)):
+        assert points["lr", step] == pytest.approx(rate * schedules.factor(settings, step - 1, total)), step
+
+
+def test_only_more_steps_go_on_by_themselves(tiny: Make) -> None:
+    config = tiny()
+    train(config)
+    train(changed(config, trainer={"max_steps": 12}))
+    found = record.read(Path(config.run_dir))
+    assert found is not None
+    assert (found.resumed, found.step) == ([8], 12)
+    # A finished run has nothing left to do: the same command makes a new one.
+    train(changed(config, trainer={"max_steps": 12}))
+    again = record.read(Path(config.run_dir))
+    assert again is not None
+    assert again.run_id != found.run_id
+    assert again.resumed == []
+    assert checkpoint(config)["global_step"] == 12, "an older file stood for the newest (PL #5030)"
+
+
+def test_a_checkpoint_elsewhere_begins_a_run_of_its_own_with_its_history(tiny: Make) -> None:
+    config, branch = tiny("callbacks.checkpoint.every_n_steps=2"), tiny("callbacks.checkpoint.every_n_steps=2")
+    with pytest.raises(Cut):
+        train(config, [CutAt(7)])
+    source = f"{config.run_dir}/checkpoints/last.ckpt"
+    # What was told after the checkpoint can't be taken back, so other values may not go on there.
+    with pytest.raises(UserError, match=r"got to step 7, its checkpoint holds step 6.*run_dir=NEW resume="):
+        train(changed(config, optimizer={"lr": 0.005}))
+    train(changed(branch, resume=source, optimizer={"lr": 0.005}))
+    one, two = record.read(Path(config.run_dir)), record.read(Path(branch.run_dir))
+    assert one is not None
+    assert two is not None
+    assert one.run_id != two.run_id
+    before, after = history(Path(config.run_dir)), history(Path(branch.run_dir))
+    assert [step for key, step in after if key == "train/loss"] == list(range(1, 9))
+    assert all(after[key] == value for key, value in before.items() if key[1] <= 6)
+    assert after["lr", 7] == pytest.approx(before["lr", 7] / 4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("model.width=32",), "holds a run with model.width=16, this one has model.width=32"),
+        (("seed=5",), "seed=0, this one has seed=5; choose another run_dir, or start over with resume=never"),
+        (("optimizer=adamw",), "optimizer.name=muon, this one has optimizer.name=adamw"),
+        (("resume=nowhere.ckpt",), "resume=nowhere.ckpt: no such checkpoint"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_left_alone(tiny: Make, overrides: tuple[str, ...], expected: str) -> None:
+    config = tiny("callbacks.checkpoint.every_n_steps=2")
+    with pytest.raises(Cut):
+        train(config, [CutAt(5)])
+    before = {path: path.read_bytes() for path in Path(config.run_dir).rglob("*") if path.is_file()}
+    other = tiny("callbacks.checkpoint.every_n_steps=2", *overrides)
+    with pytest.raises(UserError, match=re.escape(expected)):
+        train(changed(other, run_dir=config.run_dir, export_dir=config.export_dir))
+    assert {path: path.read_bytes() for path in Path(config.run_dir).rglob("*") if path.is_file()} == before
+    assert record.read(Path(config.run_dir)) is not None
+
+
+def test_over_again_means_from_the_start_in_a_run_of_its_own(tiny: Make) -> None:
+    config = tiny("callbacks.checkpoint.every_n_steps=2")
+    with pytest.raises(Cut):
+        train(config, [CutAt(5)])
+    first = record.read(Path(config.run_dir))
+    train(changed(config, resume="never"))
+    now = record.read(Path(config.run_dir))
+    assert first is not None
+    assert now is not None
+    assert now.run_id != first.run_id
+    assert now.resumed == []
+
+
+def test_a_torn_checkpoint_and_a_torn_journal_are_mended(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, config = tiny("callbacks.checkpoint.every_n_steps=2"), tiny("callbacks.checkpoint.every_n_steps=2")
+    train(whole)
+    with pytest.raises(Cut):
+        train(config, [CutAt(7)])
+    last = Path(config.run_dir) / "checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    journal = Path(config.run_dir) / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    train(config)
+    assert "last.ckpt: damaged checkpoint" in capsys.readouterr().err
+    assert_same_run(whole, config)
+
+
+def test_a_checkpoint_is_found_by_a_name_with_odd_characters(tiny: Make, tmp_path: Path) -> None:
+    # Paths with = could not be given as an override (hydra #1577).
+    odd = tmp_path / "lr=0.1, [a] b"
+    config = changed(tiny("callbacks.checkpoint.every_n_steps=2"), run_dir=str(odd), export_dir=str(odd / "model"))
+    with pytest.raises(Cut):
+        train(config, [CutAt(5)])
+    given = compose([f"resume='{odd}/checkpoints/last.ckpt'"]).resume
+    train(changed(config, resume=given))
+    found = record.read(odd)
+    assert found is not None
+    assert found.resumed == [4]

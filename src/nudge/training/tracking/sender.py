@@ -5,6 +5,7 @@ points (same key, step, time and value), and all other entries say how things ar
 """
 
 import math
+import os
 import sys
 import threading
 import time
@@ -37,7 +38,7 @@ def unsent(folder: Path) -> bool:
 
 def _sent(folder: Path) -> int:
     try:
-        return int((folder / SENT).read_text())
+        return min(int((folder / SENT).read_text()), (folder / JOURNAL).stat().st_size)
     except (OSError, ValueError):
         return 0
 
@@ -91,6 +92,7 @@ class Sender:
             Exception: whatever the store or the way to it did; what was sent before is noted.
         """
         with self._lock:
+            self._settle()
             count = 0
             metrics: list[Metric] = []
             behind = self._offset
@@ -111,6 +113,11 @@ class Sender:
                 self._send(self._beyond[0])
                 self._beyond.pop(0)
             return count
+
+    def _settle(self) -> None:
+        """Have the disk take what is about to be sent: what a loss of power took back would be told twice."""
+        with (self._folder / JOURNAL).open("rb") as file:
+            os.fsync(file.fileno())
 
     def tell(self, beyond: list[Entry]) -> None:
         """Take entries that the journal could not, because its disk is full; they are sent last."""
