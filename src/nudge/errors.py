@@ -1,4 +1,4 @@
-"""What a user can do wrong, said in one line."""
+"""What can go wrong, said in one line: by the user, by the world, or by a signal."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,27 @@ from collections.abc import Iterable
 
 class UserError(Exception):
     """A mistake in what was asked: one line with what is wrong, where, and what would be right. Exit code 2."""
+
+
+class RunError(Exception):
+    """A fault of the world, or a run that failed: one line with what happened and what to do. Exit code 1."""
+
+
+class Pruned(RunError):
+    """A search gave up a run that was doing worse than others."""
+
+
+class Stopped(BaseException):
+    """A signal asked a run to stop, and it did. Not an Exception: nothing on the way may take it for a failure.
+
+    Args:
+        signum: the signal; the exit code is 128 + signum, as shells count.
+        line: what a person reads: where it stopped, and how to go on.
+    """
+
+    def __init__(self, signum: int, line: str) -> None:
+        super().__init__(signum, line)
+        self.signum, self.line = signum, line
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:

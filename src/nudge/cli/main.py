@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from nudge.errors import UserError
+from nudge.errors import RunError, Stopped, UserError
 
 
 def run() -> None:
@@ -13,6 +13,10 @@ def run() -> None:
         main(standalone_mode=False)
     except UserError as error:
         _leave(f"nudge: {error}", 2)
+    except RunError as error:
+        _leave(f"nudge: {error}", 1)
+    except Stopped as stopped:
+        _leave(f"nudge: {stopped.line}", 128 + stopped.signum)
     except click.ClickException as error:
         _leave(f"nudge: {error.format_message()}", 2)
     except (KeyboardInterrupt, click.Abort):

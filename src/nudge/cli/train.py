@@ -47,7 +47,7 @@ def _train(config: Config) -> None:
 def _with_hydra(overrides: list[str]) -> None:
     """Let Hydra read the overrides, as any Hydra application would, and complain in our words."""
     wrong: list[UserError] = []
-    if not any(argument.startswith("-") for argument in overrides):
+    if not any(argument.startswith(("-", "sweep=")) for argument in overrides):
         # Hydra makes the job's folder before it calls the job: what is wrong must be said before that.
         check_writable(Path(compose(overrides).run_dir))
     register_resolvers()
@@ -57,6 +57,7 @@ def _with_hydra(overrides: list[str]) -> None:
 
     @hydra.main(config_path=str(project.conf()), config_name="config", version_base="1.3")
     def task(composed: DictConfig) -> None:
+        register_resolvers()  # once more: a sweep's job may be in another process
         # Lightning starts further processes by what this one was called as.
         sys.argv = called_as
         config = resolve(composed)

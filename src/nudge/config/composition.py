@@ -18,7 +18,7 @@ from nudge.config.schema import Config, parse
 from nudge.errors import UserError
 
 # Keys that say where a run's files go or what it is called, not what it computes.
-NOT_HASHED = {"run_dir", "export_dir", "tracking"}
+NOT_HASHED = {"resume", "run_dir", "export_dir", "tracking"}
 
 
 def register_resolvers() -> None:

@@ -156,16 +156,24 @@ class ProgressConfig(Section):
     every_n_steps: int = Field(ge=1)
 
 
+class PruningConfig(Section):
+    storage: str
+    study: str
+    trial: int = Field(ge=0)
+
+
 class CallbacksConfig(Section):
     checkpoint: CheckpointConfig
     gradients: GradientsConfig
     samples: SamplesConfig
     progress: ProgressConfig
+    pruning: PruningConfig | None
 
 
 class TrackingConfig(Section):
     experiment: str = Field(min_length=1)
     run_name: str | None
+    parent: str | None
     every_n_steps: int = Field(ge=1)
     tags: dict[str, str | int | float | bool]
 
@@ -174,6 +182,7 @@ class Config(Section):
     """One run, whole."""
 
     seed: int = Field(ge=0, lt=2**32)
+    resume: str = Field(min_length=1)
     run_dir: str
     export_dir: str
     data: DataConfig

@@ -59,7 +59,7 @@ def train(config: Config, watchers: Sequence[pl.Callback] = ()) -> Path:
     _check_monitor(config, corpus)
     run = MlflowRun(config)
     table = CSVLogger(run_dir, name="", version="metrics")
-    trainer = build_trainer(config, run_dir, [run, table], [samples, *watchers])
+    trainer = build_trainer(config, run_dir, [run, table], [samples, *_pruning(config), *watchers])
     run.open()
     try:
         trainer.validate(module, corpus, verbose=False)  # the curves begin before the first step
@@ -117,6 +117,15 @@ def build_trainer(
         enable_model_summary=False,
         default_root_dir=run_dir,
     )
+
+
+def _pruning(config: Config) -> list[pl.Callback]:
+    """Return what a search watches its runs with."""
+    if config.callbacks.pruning is None:
+        return []
+    from nudge.training.callbacks.pruning import Pruning  # imports Optuna
+
+    return [Pruning(config.callbacks.pruning)]
 
 
 def _export(config: Config, run_dir: Path, folder: Path) -> None:

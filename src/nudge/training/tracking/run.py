@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from lightning_utilities.core.rank_zero import rank_zero_only
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pytorch_lightning.loggers.logger import Logger
 
 from nudge import project
@@ -58,6 +59,8 @@ class MlflowRun(Logger):
         config = self._config
         self._client = store.client()
         tags = lineage.tags(config) | {key: str(value) for key, value in config.tracking.tags.items()}
+        if config.tracking.parent is not None:
+            tags[MLFLOW_PARENT_RUN_ID] = config.tracking.parent
         name = config.tracking.run_name or f"{config.stage.name}-seed{config.seed}"
         experiment = store.experiment_id(self._client, config.tracking.experiment)
         self._id = self._client.create_run(experiment, run_name=name).info.run_id

@@ -1,0 +1,56 @@
+"""The Optuna study of a search: made, found again, and loaded by the jobs that report to it."""
+
+import optuna
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from sqlalchemy.exc import SQLAlchemyError
+
+from nudge.errors import UserError
+
+PRUNER = "nudge.pruner"  # attribute of a study: what its jobs prune by
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def make(storage: str, name: str, mode: str, pruner: dict[str, str | int]) -> optuna.Study:
+    """Make a study, or take the one that is there.
+
+    Raises:
+        UserError: the storage can't be used.
+    """
+    direction = StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE
+    study = optuna.create_study(storage=_open(storage), study_name=name, direction=direction, load_if_exists=True)
+    study.set_user_attr(PRUNER, pruner)
+    return study
+
+
+def load(storage: str, name: str) -> optuna.Study:
+    """Open the study that a job belongs to, with its pruner."""
+    store = _open(storage)
+    study = optuna.load_study(storage=store, study_name=name)
+    return optuna.load_study(storage=store, study_name=name, pruner=_pruner(study.user_attrs[PRUNER]))
+
+
+def sampler(seed: int, trial: int, startup_trials: int) -> BaseSampler:
+    """Return the sampler of one trial: what it draws depends on its number and on the trials before, on nothing else.
+
+    A sampler that lived through the search would after a cut begin its random numbers anew, and draw what it had drawn.
+    """
+    # Trials of one batch know nothing of each other's results; constant_liar keeps them apart.
+    return TPESampler(n_startup_trials=startup_trials, constant_liar=True, seed=(seed * 1_000_003 + trial) % 2**32)
+
+
+def _pruner(settings: dict[str, str | int]) -> BasePruner:
+    if settings["name"] == "none":
+        return NopPruner()
+    return MedianPruner(int(settings["startup_trials"]), int(settings["warmup_steps"]))
+
+
+def _open(storage: str) -> RDBStorage:
+    try:
+        return RDBStorage(storage)
+    except (SQLAlchemyError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"hydra.sweeper.storage={storage}: can't be opened ({reason})") from error
