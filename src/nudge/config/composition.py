@@ -22,9 +22,14 @@ NOT_HASHED = {"resume", "run_dir", "export_dir", "tracking"}
 
 
 def register_resolvers() -> None:
-    """Make `${project_root:}` and `${run_stamp:}` known; a stamp is drawn once for each composed configuration."""
+    """Make `${project_root:}`, `${run_stamp:}` and `${mlp_width_for:WIDTH}` known.
+
+    A stamp is drawn once for each composed configuration.
+    """
     OmegaConf.register_new_resolver("project_root", lambda: str(project.root()), replace=True)
     OmegaConf.register_new_resolver("run_stamp", _run_stamp, use_cache=True, replace=True)
+    # As SwiGLU keeps the weights of a 4× MLP, rounded to a multiple of 16.
+    OmegaConf.register_new_resolver("mlp_width_for", lambda width: round(width * 8 / 3 / 16) * 16, replace=True)
 
 
 def _run_stamp() -> str:

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +29,14 @@ class Job:
         project: the project's folder, which a process on another machine could not know.
         sweeper: id of the process that leads the sweep; its workers end with it.
         local: whether the launcher's processes run on this machine.
+        keys: what the sweep varies.
     """
 
     task: TaskFunction
     project: Path
     sweeper: int
     local: bool
+    keys: frozenset[str]
 
     def __call__(self, composed: DictConfig) -> None:
         """Run it; an error is noted in the job's folder, and raised for the launcher to see."""
@@ -47,7 +48,8 @@ class Job:
             if self.local:
                 _end_with(self.sweeper)
         outcome.begin(folder)
-        _tell(folder, " ".join(_shown(HydraConfig.get().overrides.task)))
+        varied = [text for text in HydraConfig.get().overrides.task if text.partition("=")[0] in self.keys]
+        _tell(folder, " ".join(varied))
         error = self._attempt(composed, folder)
         gc.collect()  # a model and its optimiser refer to each other: twenty jobs must not pile up twenty
         ended = outcome.read(folder)
@@ -74,11 +76,6 @@ class Job:
             return None
         outcome.fail(folder, line)
         return line
-
-
-def _shown(overrides: Sequence[str]) -> list[str]:
-    """Leave out what the sweep added."""
-    return [text for text in overrides if not text.startswith(("tracking.parent=", "callbacks.pruning="))]
 
 
 def _tell(folder: Path, text: str) -> None:

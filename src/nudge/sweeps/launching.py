@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -31,10 +31,17 @@ class Launching:
         context, task, master: what Hydra gave the sweeper.
         folder: where the jobs' folders go.
         parent: id of the sweep's MLflow run.
+        keys: what the sweep varies.
     """
 
     def __init__(
-        self, context: HydraContext, task: TaskFunction, master: DictConfig, folder: SweepFolder, parent: str
+        self,
+        context: HydraContext,
+        task: TaskFunction,
+        master: DictConfig,
+        folder: SweepFolder,
+        parent: str,
+        keys: Iterable[str],
     ) -> None:
         with read_write(master):
             master.hydra.sweep.dir = str(folder.path)
@@ -43,7 +50,7 @@ class Launching:
         # None: where the jobs run is not for us to say.
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context,
-            task_function=Job(task, project.root(), os.getpid(), local=not self._slurm),
+            task_function=Job(task, project.root(), os.getpid(), not self._slurm, frozenset(keys)),
             config=master,
         )
 

@@ -11,6 +11,7 @@ from nudge.data.files import write_text
 RUN = "run.json"  # the run's own account of itself
 JOB = "job.json"  # what the sweep saw of it, for the time before and after the run
 TRACEBACK = "traceback.txt"
+PRUNED = "pruned: "  # how the reason of a run begins that a search gave up
 
 Status = Literal["waiting", "running", "finished", "failed", "pruned", "interrupted", "impossible"]
 
@@ -64,7 +65,9 @@ def read(folder: Path) -> Outcome:
     if status == "FINISHED":
         return known("finished")
     if status == "KILLED":
-        return known("pruned" if (reason or "").startswith("pruned") else "interrupted", reason)
+        if reason and reason.startswith(PRUNED):
+            return known("pruned", reason.removeprefix(PRUNED))
+        return known("interrupted", reason)
     if status == "FAILED" or error:
         return known("failed", error or reason)
     return known("running")

@@ -67,6 +67,8 @@ def _save(plot: Callable[[], Any], path: Path) -> Path:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         axes = plot()
     figure = axes.figure
+    for lines in axes.collections:
+        lines.set_cmap("viridis")  # Optuna's own goes to white, where the line of a bad job can't be seen
     figure.set_size_inches(10, 6)
     figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)

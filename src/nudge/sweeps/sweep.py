@@ -103,7 +103,7 @@ class Sweep(ABC):
         )
         checkpoint = config.callbacks.checkpoint
         try:
-            self.go(claimed, Launching(self._context, self._task, self._master, claimed, parent.run_id))
+            self.go(claimed, self._launching(claimed, parent.run_id))
             rows = self.rows(claimed)
             winner = table.best(rows, checkpoint.mode)
             pictures = _pictures(rows, checkpoint.monitor, checkpoint.mode, claimed.path)
@@ -125,6 +125,9 @@ class Sweep(ABC):
         parent.close("FAILED" if failed else "FINISHED", f"jobs that failed: {names}" if failed else None)
         if failed:
             raise RunError(f"{len(failed)} of {len(rows)} jobs failed: {names}; the others have ended well")
+
+    def _launching(self, claimed: SweepFolder, parent: str) -> Launching:
+        return Launching(self._context, self._task, self._master, claimed, parent, self._plan.swept)
 
 
 def _pictures(rows: Sequence[Row], metric: str, mode: str, place: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """The Optuna study of a search: made, found again, and loaded by the jobs that report to it."""
 
+import numpy as np
 import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
@@ -38,8 +39,9 @@ def sampler(seed: int, trial: int, startup_trials: int) -> BaseSampler:
 
     A sampler that lived through the search would after a cut begin its random numbers anew, and draw what it had drawn.
     """
+    mixed = np.random.SeedSequence([seed, trial]).generate_state(1)[0]  # neighbours would draw alike
     # Trials of one batch know nothing of each other's results; constant_liar keeps them apart.
-    return TPESampler(n_startup_trials=startup_trials, constant_liar=True, seed=(seed * 1_000_003 + trial) % 2**32)
+    return TPESampler(n_startup_trials=startup_trials, constant_liar=True, seed=int(mixed))
 
 
 def _pruner(settings: dict[str, str | int]) -> BasePruner:

@@ -40,7 +40,7 @@ class Pruning(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report, and ask whether to go on."""
         step = trainer.global_step
-        if not trainer.state.fn == TrainerFn.FITTING or step == 0:
+        if trainer.state.fn != TrainerFn.FITTING or step == 0:
             return
         loss = float(trainer.callback_metrics["val/loss"])
         stop = False
