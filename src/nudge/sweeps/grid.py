@@ -39,7 +39,12 @@ class Grid(Sweep):
 
     def go(self, claimed: SweepFolder, launching: Launching) -> None:
         """Run the jobs that have not finished."""
-        launching.launch({number: self._overrides(number) for number in self._open(claimed.path)})
+        launching.launch(
+            {
+                number: [*self._overrides(number), *self.named(self._values[number])]
+                for number in self._open(claimed.path)
+            }
+        )
 
     def rows(self, claimed: SweepFolder) -> list[Row]:
         """Return how each job ended."""

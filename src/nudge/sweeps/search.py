@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from pydantic import Field
 
 from nudge.config.schema import Config, Section, parse
-from nudge.errors import UserError
+from nudge.errors import RunError, UserError
 from nudge.sweeps import outcome, space
 from nudge.sweeps.folder import Sheet, SweepFolder
 from nudge.sweeps.launching import Launching
@@ -62,13 +62,18 @@ class Search(Sweep):
         settings: Mapping[str, Any],
     ) -> None:
         super().__init__(context, task, master, params, arguments)
-        self._settings = parse(Settings, dict(settings), "hydra.sweeper")
+        try:
+            self._settings = parse(Settings, dict(settings))
+        except UserError as error:
+            raise UserError(f"hydra.sweeper.{error}") from error
         self._space = space.distributions(self._plan.swept)
         if not self._space:
             raise UserError("hydra/sweeper=optuna: nothing to search; give a key several values or an interval")
 
     def prepare(self) -> Config:
         """Try some combinations, so that a misspelt key ends the search before it begins."""
+        if self._settings.storage is not None:
+            study.check(self._settings.storage)
         first_error = ""
         for values in space.examples(self._space):
             checked = check(self._context, self._master, self._overrides(values))
@@ -89,7 +94,17 @@ class Search(Sweep):
         return sheet.done < self._wanted
 
     def go(self, claimed: SweepFolder, launching: Launching) -> None:
-        """Ask for a batch of trials, run them, tell the scores; again and again."""
+        """Ask for a batch of trials, run them, tell the scores; again and again.
+
+        Raises:
+            RunError: the storage does not answer any more.
+        """
+        try:
+            self._search(claimed, launching)
+        except optuna.exceptions.StorageInternalError as error:
+            raise RunError(f"the storage of the search does not answer: {error}") from error
+
+    def _search(self, claimed: SweepFolder, launching: Launching) -> None:
         found = self._open(claimed)
         if self._settings.sampler == "grid" and not found.get_trials(deepcopy=False):
             combinations = space.grid(self._space)
@@ -148,7 +163,7 @@ class Search(Sweep):
             if error := check(self._context, self._master, overrides).error:
                 Trial(found, trial._trial_id).set_user_attr(ERROR, error)
             elif not outcome.read(claimed.job(trial.number)).ended:
-                jobs[trial.number] = [*overrides, *self._pruning(found, trial)]
+                jobs[trial.number] = [*overrides, *self.named(self._values(trial)), *self._pruning(found, trial)]
         launching.launch(jobs)
         for trial in self._trials(found, TrialState.RUNNING):
             self._tell(found, trial, self._outcome(trial, claimed))

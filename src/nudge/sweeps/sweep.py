@@ -14,8 +14,10 @@ from nudge.errors import RunError, Stopped, UserError
 from nudge.sweeps import folder, table
 from nudge.sweeps.folder import Sheet, SweepFolder
 from nudge.sweeps.launching import Launching
-from nudge.sweeps.planning import Plan, plan
+from nudge.sweeps.planning import Plan, plan, quoted
 from nudge.sweeps.table import Row
+
+RUN_NAME = "tracking.run_name"
 
 
 class Sweep(ABC):
@@ -113,11 +115,11 @@ class Sweep(ABC):
                 metrics[f"best/{checkpoint.monitor}"] = winner.outcome.score
             parent.log(table.records(rows, checkpoint.monitor), metrics, pictures)
         except BaseException as error:
-            rows = self.rows(claimed)
-            table.show(rows, checkpoint.monitor, table.best(rows, checkpoint.mode), claimed.path)
-            parent.kill_open([row.outcome.run_id for row in rows if row.outcome.run_id])
             killed = isinstance(error, KeyboardInterrupt | Stopped)
             parent.close("KILLED" if killed else "FAILED", f"{type(error).__name__}: {error}"[:500])
+            rows = self.rows(claimed)
+            parent.kill_open([row.outcome.run_id for row in rows if row.outcome.run_id])
+            table.show(rows, checkpoint.monitor, table.best(rows, checkpoint.mode), claimed.path)
             print("sweep: the same command goes on from here", file=sys.stderr)
             raise
         table.show(rows, checkpoint.monitor, winner, claimed.path)
@@ -125,6 +127,13 @@ class Sweep(ABC):
         parent.close("FAILED" if failed else "FINISHED", f"jobs that failed: {names}" if failed else None)
         if failed:
             raise RunError(f"{len(failed)} of {len(rows)} jobs failed: {names}; the others have ended well")
+
+    def named(self, values: Mapping[str, str]) -> list[str]:
+        """Name a job's run by its values, which tell it from its neighbours in charts."""
+        if RUN_NAME in values:
+            return []
+        given = [text.removeprefix(f"{RUN_NAME}=") for text in self._plan.fixed if text.startswith(f"{RUN_NAME}=")]
+        return [f"{RUN_NAME}={quoted(' '.join([*given, *(f'{key}={value}' for key, value in values.items())])[:250])}"]
 
     def _launching(self, claimed: SweepFolder, parent: str) -> Launching:
         return Launching(self._context, self._task, self._master, claimed, parent, self._plan.swept)

@@ -30,11 +30,11 @@ def best(rows: Sequence[Row], mode: str) -> Row | None:
 
 def show(rows: Sequence[Row], metric: str, winner: Row | None, folder: Path) -> None:
     """Print the table to stderr."""
-    table = Table(title=f"Sweep {folder}", title_justify="left")
+    table = Table(title=f"Sweep in {folder}", title_justify="left")
     for column in ("job", *rows[0].values, "status", metric, "step", "why"):
         table.add_column(column, justify="right" if column in ("job", metric, "step") else "left")
     for row in rows:
-        cells = [str(row.number), *row.values.values(), row.outcome.status, _number(row.outcome.score)]
+        cells = [str(row.number), *map(_short, row.values.values()), row.outcome.status, _number(row.outcome.score)]
         cells += ["" if row.outcome.step is None else str(row.outcome.step), row.outcome.reason or ""]
         table.add_row(*cells, style="bold" if row is winner else None)
     console = Console(stderr=True, highlight=False)
@@ -51,6 +51,14 @@ def records(rows: Sequence[Row], metric: str) -> list[dict[str, Any]]:
         | {"step": row.outcome.step, "why": row.outcome.reason, "run_id": row.outcome.run_id}
         for row in rows
     ]
+
+
+def _short(value: str) -> str:
+    """Leave four digits of a number that a sampler drew; the line of the best job has them all."""
+    try:
+        return f"{float(value):.4g}" if len(value) > 8 else value
+    except ValueError:
+        return value
 
 
 def _number(value: float | None) -> str:

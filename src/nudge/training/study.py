@@ -15,6 +15,15 @@ PRUNER = "nudge.pruner"  # attribute of a study: what its jobs prune by
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
+def check(storage: str) -> None:
+    """Check that a storage can be used.
+
+    Raises:
+        UserError: it can't.
+    """
+    _open(storage)
+
+
 def make(storage: str, name: str, mode: str, pruner: dict[str, str | int]) -> optuna.Study:
     """Make a study, or take the one that is there.
 
@@ -53,6 +62,8 @@ def _pruner(settings: dict[str, str | int]) -> BasePruner:
 def _open(storage: str) -> RDBStorage:
     try:
         return RDBStorage(storage)
-    except (SQLAlchemyError, ImportError) as error:
+    except (SQLAlchemyError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0]
+        if isinstance(error, ImportError):
+            reason = "its driver is not installed; for PostgreSQL: pip install 'psycopg[binary]'"
         raise UserError(f"hydra.sweeper.storage={storage}: can't be opened ({reason})") from error
