@@ -12,7 +12,7 @@ class RunError(Exception):
     """A fault of the world, or a run that failed: one line with what happened and what to do. Exit code 1."""
 
 
-class Pruned(RunError):
+class Pruned(RunError):  # noqa: N818 - the word that searches use
     """A search gave up a run that was doing worse than others."""
 
 

@@ -28,6 +28,26 @@ def _is_project(folder: Path) -> bool:
     return (folder / "dvc.yaml").is_file() and (folder / "conf" / "config.yaml").is_file()
 
 
+@cache
+def home() -> Path:
+    """Return the checkout whose MLflow store all its copies share.
+
+    Copies are git worktrees, and the folders under `.dvc/tmp/exps` in which `dvc exp run --temp` and `--queue` work
+    and which DVC deletes afterwards.
+    """
+    folder = root()
+    for parent in folder.parents:
+        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
+            return parent.parents[2]
+    pointer = folder / ".git"
+    if pointer.is_file():  # in a worktree: a line that says where in the main checkout's .git its own part is
+        part = folder / pointer.read_text().removeprefix("gitdir:").strip()
+        if (part / "commondir").is_file():
+            main = (part / (part / "commondir").read_text().strip()).resolve().parent
+            return main if _is_project(main) else folder
+    return folder
+
+
 def conf() -> Path:
     """Return the folder of Hydra configuration groups."""
     return root() / "conf"

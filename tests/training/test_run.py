@@ -18,8 +18,10 @@ from nudge.config.schema import Config
 from nudge.errors import UserError
 from nudge.model import saved
 from nudge.training.pretraining import Pretraining
-from nudge.training.tracking import lineage, store
-from nudge.training.tracking.run import METRICS_PER_REQUEST, _cleaned, _flat
+from nudge.training.resuming import digests
+from nudge.training.tracking import lineage, record, store
+from nudge.training.tracking.run import MlflowRun, _cleaned, _flat
+from nudge.training.tracking.sender import METRICS_PER_REQUEST
 from nudge.training.train import train
 
 Make = Callable[..., Config]
@@ -296,10 +298,11 @@ def test_long_values_and_odd_names_are_kept(tiny: Make) -> None:
 
 
 def test_a_thousand_metrics_at_once_go_out_in_allowed_requests(tiny: Make) -> None:
-    from nudge.training.tracking.run import MlflowRun
-
-    run = MlflowRun(tiny())
-    run.open()
+    config = tiny()
+    folder = Path(config.run_dir)
+    folder.mkdir()
+    run = MlflowRun(config, folder, "nudge train")
+    run.open(record.new(config, digests()), continues=False)
     run.log_metrics({f"m{number}": float(number) for number in range(3 * METRICS_PER_REQUEST)}, step=1)
     run.close("FINISHED")
     assert run.version is not None

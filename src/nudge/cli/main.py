@@ -1,6 +1,7 @@
 """What a person types: `nudge COMMAND`. Libraries are imported by the command that needs them, to start quickly."""
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -8,7 +9,7 @@ from nudge.errors import RunError, Stopped, UserError
 
 
 def run() -> None:
-    """Run the command line; exit with 0 done, 1 failed, 2 wrong request, 130 interrupted."""
+    """Run the command line; exit with 0 done, 1 failed, 2 wrong request, 130 interrupted, 143 told to stop."""
     try:
         main(standalone_mode=False)
     except UserError as error:
@@ -41,7 +42,8 @@ def main() -> None:
 def train(arguments: tuple[str, ...]) -> None:
     """Train one model: `nudge train [HYDRA OVERRIDES…]`, for example `nudge train optimizer=adamw seed=3`.
 
-    With `--params FILE STAGE`, train what that file says for a stage of the pipeline.
+    With `--params FILE STAGE`, train what that file says for a stage of the pipeline; with `--config FILE`, what the
+    `config.yaml` of another run says.
     """
     from nudge.cli import train as command
 
@@ -67,6 +69,25 @@ def ui(port: int) -> None:
     from nudge.cli import ui as command
 
     command.ui(port)
+
+
+@main.command()
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
+def sync(folders: tuple[Path, ...]) -> None:
+    """Send what runs could not send to MLflow: `nudge sync [RUN_DIR…]`; default: all under outputs/."""
+    from nudge.cli import sync as command
+
+    command.sync(list(folders))
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def lineage(path: Path, as_json: bool) -> None:
+    """Name the run that made a file: `nudge lineage models/pretrain`."""
+    from nudge.cli import lineage as command
+
+    command.lineage(path, as_json)
 
 
 @main.command(short_help="Pipeline stage: conf/ → params.yaml.")

@@ -1,6 +1,7 @@
 """`nudge train`: Hydra composes, or `--params FILE STAGE` says it all; then one run."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -31,17 +32,22 @@ def train(arguments: list[str]) -> None:
             raise UserError(
                 "--params: write `nudge train --params FILE STAGE`, without overrides: the file says it all"
             )
-        config = params.stage(Path(arguments[1]), arguments[2])
-        _train(config)
-        return
-    _with_hydra(arguments)
+        _train(params.stage(Path(arguments[1]), arguments[2]), arguments, pure=True)
+    elif arguments[:1] == ["--config"]:
+        if len(arguments) != 2:
+            raise UserError("--config: write `nudge train --config FILE`, without overrides: the file says it all")
+        _train(params.run(Path(arguments[1])), arguments)
+    else:
+        _with_hydra(arguments)
 
 
-def _train(config: Config) -> None:
+def _train(config: Config, arguments: list[str], pure: bool = False) -> None:
+    from nudge.training.ranks import is_child
     from nudge.training.train import train  # imports torch, Lightning and MLflow: only when the request is sound
 
-    folder = train(config)
-    print(f"model: {folder}", file=sys.stderr)
+    folder = train(config, pure=pure, command=shlex.join(["nudge", "train", *arguments]))
+    if not is_child():
+        print(f"model: {folder}", file=sys.stderr)
 
 
 def _with_hydra(overrides: list[str]) -> None:
@@ -53,25 +59,25 @@ def _with_hydra(overrides: list[str]) -> None:
     register_resolvers()
     # Hydra would print a traceback, or its own many lines, and exit; with this it lets exceptions through.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    called_as = sys.argv
 
     @hydra.main(config_path=str(project.conf()), config_name="config", version_base="1.3")
     def task(composed: DictConfig) -> None:
         register_resolvers()  # once more: a sweep's job may be in another process
-        # Lightning starts further processes by what this one was called as.
-        sys.argv = called_as
         config = resolve(composed)
         # Absolute, and where Hydra has put its own notes: jobs may have changed the working directory.
         output = Path(HydraConfig.get().runtime.output_dir)
         export = output / "model" if config.export_dir == f"{config.run_dir}/model" else Path(config.export_dir)
         try:
-            _train(config.model_copy(update={"run_dir": str(output), "export_dir": str(export)}))
+            _train(
+                config.model_copy(update={"run_dir": str(output), "export_dir": str(export)}),
+                list(HydraConfig.get().overrides.task),
+            )
         except UserError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the sweep says which job failed
             wrong.append(error)  # Hydra would add a line of its own
 
-    sys.argv = ["nudge train", *overrides]
+    called_as, sys.argv = sys.argv, ["nudge train", *overrides]
     try:
         task()
     except (HydraException, OmegaConfBaseException) as error:

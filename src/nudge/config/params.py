@@ -50,6 +50,19 @@ def stage(path: Path, name: str) -> Config:
     return parse(Config, {**_section(path, name), **shared}, f"{path}: {name}")
 
 
+def run(path: Path) -> Config:
+    """Read the `config.yaml` of a run.
+
+    Raises:
+        UserError: it isn't there or isn't one.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not a run's config.yaml ({str(error).splitlines()[0]})") from error
+    return parse(Config, content, str(path))
+
+
 def _section(path: Path, name: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

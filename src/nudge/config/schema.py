@@ -122,10 +122,11 @@ class TrainerConfig(Section):
     accelerator: Literal["cpu", "gpu"]
     devices: int = Field(ge=1)
     num_nodes: int = Field(ge=1)
-    strategy: Literal["auto", "ddp"]
+    strategy: Literal["auto", "ddp", "fsdp"]
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed", "64-true"]
     compile: bool
     num_workers: int = Field(ge=0)
+    grace_seconds: float = Field(gt=0)
 
     @model_validator(mode="after")
     def _batch_divides(self) -> "TrainerConfig":
@@ -167,13 +168,13 @@ class CallbacksConfig(Section):
     gradients: GradientsConfig
     samples: SamplesConfig
     progress: ProgressConfig
-    pruning: PruningConfig | None
 
 
 class TrackingConfig(Section):
     experiment: str = Field(min_length=1)
     run_name: str | None
     parent: str | None
+    unreachable: Literal["stop", "go_on"]
     every_n_steps: int = Field(ge=1)
     tags: dict[str, str | int | float | bool]
 

@@ -10,7 +10,7 @@ from nudge.data.files import write_text
 
 RUN = "run.json"  # the run's own account of itself
 JOB = "job.json"  # what the sweep saw of it, for the time before and after the run
-TRACEBACK = "traceback.txt"
+TRACEBACK = "error.txt"
 PRUNED = "pruned: "  # how the reason of a run begins that a search gave up
 
 Status = Literal["waiting", "running", "finished", "failed", "pruned", "interrupted", "impossible"]

@@ -44,6 +44,7 @@ class ShuffledBatches(IterableDataset[Batch]):
         accumulate: micro-batches per optimiser step.
         seed: chooses the orders.
         rank, world_size: this process among all.
+        first_step: optimiser step that the first batch belongs to, counted from 0.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class ShuffledBatches(IterableDataset[Batch]):
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        first_step: int = 0,
     ) -> None:
         self.tokens, self.context = tokens, context
         self.batch_size, self.accumulate, self.seed = batch_size, accumulate, seed
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.first_step = rank, world_size, first_step
         self._orders: dict[int, NDArray[np.int64]] = {}
 
     def documents_of(self, step: int) -> NDArray[np.int64]:
@@ -77,7 +79,7 @@ class ShuffledBatches(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        micro = first
+        micro = self.first_step * self.accumulate + first
         while True:
             step, part = divmod(micro, self.accumulate)
             documents = self.documents_of(step)

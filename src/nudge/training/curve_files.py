@@ -5,20 +5,19 @@ from collections import defaultdict
 from pathlib import Path
 
 from nudge.data.files import replacing
+from nudge.training.tracking.journal import entries
 
 # Speed differs from one repeat to the next; the curves of a repeat are the same to the last digit.
 NOT_REPEATABLE = "throughput/"
 
 
-def export_curves(metrics: Path, folder: Path) -> None:
-    """Turn Lightning's `metrics.csv`, with one row for each call of a logger, into `train.csv` and `validation.csv`."""
-    rows: dict[str, dict[int, dict[str, str]]] = {"train": defaultdict(dict), "validation": defaultdict(dict)}
-    with metrics.open(newline="") as file:
-        for row in csv.DictReader(file):
-            step = int(row.pop("step"))
-            for key, value in row.items():
-                if value and not key.startswith(NOT_REPEATABLE):
-                    rows["validation" if key.startswith("val/") else "train"][step][key] = value
+def export_curves(journal: Path, folder: Path) -> None:
+    """Turn the metrics of a run's journal into `train.csv` and `validation.csv`."""
+    rows: dict[str, dict[int, dict[str, float]]] = {"train": defaultdict(dict), "validation": defaultdict(dict)}
+    for entry, _ in entries(journal):
+        for key, value in entry.get("metrics", {}).items():
+            if not key.startswith(NOT_REPEATABLE):
+                rows["validation" if key.startswith("val/") else "train"][entry["step"]][key] = value
     for name, by_step in rows.items():
         columns = sorted({key for values in by_step.values() for key in values})
         with replacing(folder / f"{name}.csv") as temporary, temporary.open("w", newline="") as file:

@@ -60,6 +60,7 @@ class Corpus(LightningDataModule):
             settings.accumulate,
             self._config.seed,
             **self._place(),
+            first_step=self.trainer.global_step if self.trainer else 0,
         )
         return loader(batches, settings.num_workers, settings.accelerator == "gpu")
 

@@ -61,5 +61,12 @@ def build(config: schema.OptimizerConfig, model: nn.Module) -> Optimizer:
             return SGD(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum)
 
 
+def configure(optimizer: Optimizer, config: schema.OptimizerConfig, model: nn.Module) -> None:
+    """Give an optimiser, whose state came from a checkpoint, the settings of a configuration."""
+    for group, new in zip(optimizer.param_groups, build(config, model).param_groups, strict=True):
+        group |= {key: value for key, value in new.items() if key not in ("params", "lr")}
+        group["initial_lr"] = new["lr"]
+
+
 def _adamw(config: schema.AdamWGroup, weights: list[nn.Parameter]) -> AdamW:
     return AdamW(weights, lr=config.lr, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay)

@@ -1,5 +1,7 @@
 """Next-token prediction: the objective of `stage=pretrain` as a LightningModule."""
 
+from typing import Any, cast
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -72,6 +74,25 @@ class Pretraining(LightningModule):
         self._answers_N: Tensor
         self.register_buffer("_answers_N", torch.from_numpy(np.array(validation.answers)), persistent=False)
         self._operations = operations
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the count of tokens."""
+        checkpoint["targets_seen"] = self.targets_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting tokens."""
+        self.targets_seen = checkpoint["targets_seen"]
+
+    def on_train_start(self) -> None:
+        """Let the configuration rule over what a checkpoint says of learning rates, betas and decays."""
+        if self.trainer.global_step == 0:
+            return
+        schedule = cast(LambdaLR, self.lr_schedulers())
+        optimizers.configure(schedule.optimizer, self.config.optimizer, self.model)
+        schedule.base_lrs = [group["initial_lr"] for group in schedule.optimizer.param_groups]
+        factor = schedules.factor(self.config.schedule, schedule.last_epoch, self.config.trainer.max_steps)
+        for group in schedule.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return this micro-batch's share of the mean surprisal over the whole optimiser step."""

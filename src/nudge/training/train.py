@@ -2,48 +2,74 @@
 
 import logging
 import os
+import sys
+import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
-from pytorch_lightning.loggers import CSVLogger
 
 from nudge import project
 from nudge.config.schema import Config
-from nudge.data.files import check_writable
-from nudge.errors import UserError, did_you_mean
+from nudge.data import files
+from nudge.errors import RunError, Stopped, UserError, did_you_mean
 from nudge.model import saved
-from nudge.training import checkpoints, machine
+from nudge.training import checkpoints, endings, machine, ranks, resuming, run_folder
 from nudge.training.callbacks.curves import Curves
+from nudge.training.callbacks.finite import Finite
 from nudge.training.callbacks.gradients import Gradients
 from nudge.training.callbacks.progress import progress
 from nudge.training.callbacks.samples import Samples
+from nudge.training.checkpoints import Checkpoints
 from nudge.training.curve_files import export_curves
 from nudge.training.datamodule import Corpus
 from nudge.training.pretraining import Pretraining
+from nudge.training.resuming import Start
+from nudge.training.stopping import Stopping
+from nudge.training.tracking import dead_runs, record
 from nudge.training.tracking.run import MlflowRun
 
+ERROR = "error.txt"
 MODEL_DIGEST = "model.digest"  # the tag by which later stages find the run that made a model
-RUN_DIR = "NUDGE_RUN_DIR"  # tells the processes that rank 0 starts which folder it chose
 
 
-def train(config: Config, watchers: Sequence[pl.Callback] = ()) -> Path:
-    """Train one model and return the folder that it was exported to.
+def train(
+    config: Config, watchers: Sequence[pl.Callback] = (), pure: bool = False, command: str = "nudge train"
+) -> Path:
+    """Train one model, or go on training it, and return the folder that it was exported to.
 
-    The run is recorded in MLflow as FINISHED, or as FAILED with the reason if this raises.
+    The run is recorded in MLflow as FINISHED, or as FAILED or KILLED with the reason if this raises.
 
     Args:
         config: the run.
         watchers: further callbacks, which see what the run's own have done.
+        pure: continue only what was begun with the same configuration, data and code.
+        command: what was typed, for the run's description.
 
     Raises:
         UserError: the configuration asks for something impossible; nothing has been recorded.
+        RunError: the run failed for a reason of the world.
+        Stopped: a signal has stopped it, after a checkpoint.
     """
     quiet_libraries()
     machine.check_devices(config.trainer)
-    run_dir = _make_run_dir(config)
+    folder = run_folder.make(config)
+    with ranks.as_it_was():
+        if ranks.is_child():
+            ranks.die_with_parent()
+            checkpoint = os.environ[ranks.CHECKPOINT]
+            return _run(config, folder, Start(Path(checkpoint) if checkpoint else None), watchers, command)
+        with run_folder.claimed(folder):
+            start = resuming.decide(config, folder, resuming.digests(), pure)
+            os.environ[ranks.CHECKPOINT] = str(start.checkpoint or "")
+            return _run(config, folder, start, watchers, command)
+
+
+def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callback], command: str) -> Path:
+    """Train from `start` to the end."""
     pl.seed_everything(config.seed, verbose=False)
     corpus = Corpus(config, project.corpus())
     module = Pretraining(
@@ -57,65 +83,101 @@ def train(config: Config, watchers: Sequence[pl.Callback] = ()) -> Path:
         module.model.compile()  # in place: wrapping the model would change the names of its weights
     samples = Samples(config.callbacks.samples.prompts, corpus.tokenizer)
     _check_monitor(config, corpus)
-    run = MlflowRun(config)
-    table = CSVLogger(run_dir, name="", version="metrics")
-    trainer = build_trainer(config, run_dir, [run, table], [samples, *_pruning(config), *watchers])
-    run.open()
+    run = MlflowRun(config, folder, command)
+    stopping = Stopping(config.trainer.grace_seconds, lambda reason: run.close("KILLED", reason))
+    trainer = build_trainer(config, folder, run, stopping, [samples, *_pruning(config), *watchers])
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, ranks.Launcher):
+        launcher.config_file = folder / "config.yaml"
+        launcher.on_death = lambda reason: run.close("FAILED", reason)
     try:
-        trainer.validate(module, corpus, verbose=False)  # the curves begin before the first step
-        trainer.fit(module, corpus)
-        trainer.save_checkpoint(run_dir / "checkpoints" / f"{checkpoints.LAST}.ckpt")
-        if trainer.is_global_zero:
-            table.save()
-            _export(config, run_dir, Path(config.export_dir))
-            run.set_tag(MODEL_DIGEST, saved.digest(Path(config.export_dir)))
-            run.log_folder(run_dir / "checkpoints", "checkpoints")
+        with stopping.listening():
+            if trainer.is_global_zero:
+                _open(run, config, folder, start)
+            if start.checkpoint is None:
+                trainer.validate(module, corpus, verbose=False)  # the curves begin before the first step
+            trainer.fit(module, corpus, ckpt_path=start.checkpoint)
+            if trainer.is_global_zero:
+                _export(config, folder, run)
+                _log_files(folder, run, samples)
     except BaseException as error:
-        run.log_table(samples.table(), Samples.FILE)
-        # Lightning turns Ctrl-C into SystemExit(1).
-        if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
-            run.close("KILLED", f"interrupted in step {trainer.global_step + 1}")
-            raise KeyboardInterrupt from error
-        run.close("FAILED", f"{type(error).__name__}: {error}")
-        raise
-    run.log_table(samples.table(), Samples.FILE)
+        better = endings.explained(error, trainer.global_step + 1)
+        if trainer.is_global_zero:
+            with suppress(OSError):  # on a full disk the status is what matters
+                if not isinstance(better, RunError | Stopped):
+                    files.write_text(folder / ERROR, traceback.format_exc())
+                    run.log_file(folder / ERROR)
+                _log_files(folder, run, samples)
+            run.close(*endings.ending(better))
+        if better is error:
+            raise
+        raise better from error
+    finally:
+        if isinstance(launcher, ranks.Launcher):
+            launcher.end()
     run.close("FINISHED")
     return Path(config.export_dir)
 
 
+def _open(run: MlflowRun, config: Config, folder: Path, start: Start) -> None:
+    """Open the MLflow run: the one that goes on, or a new one."""
+    if run.check_store():
+        dead_runs.close_all(besides=folder)
+    digests = resuming.digests()
+    if start.continues is not None:
+        step = checkpoints.load(start.checkpoint)["global_step"] if start.checkpoint else 0
+        print(f"{folder}: goes on after step {step}", file=sys.stderr)
+        run.open(record.continued(start.continues, config, digests, step), continues=True)
+        return
+    run_folder.clear(folder)
+    if start.branches_from is not None and start.checkpoint is not None:
+        run_folder.branch(start.branches_from, folder, start.checkpoint)
+    run.open(record.new(config, digests), continues=False)
+
+
+def _log_files(folder: Path, run: MlflowRun, samples: Samples) -> None:
+    """Make the table of samples and the checkpoints artifacts."""
+    run.log_table(samples.table(), Samples.FILE)
+    for path in sorted((folder / "checkpoints").glob("*.ckpt")):
+        run.log_file(path, "checkpoints")
+
+
 def build_trainer(
-    config: Config, run_dir: Path, loggers: list[pl.loggers.Logger], more: Sequence[pl.Callback]
+    config: Config, folder: Path, run: MlflowRun, stopping: Stopping, more: Sequence[pl.Callback]
 ) -> pl.Trainer:
     """Make the Trainer that a configuration describes."""
     settings = config.trainer
+    val_every_n_steps = min(settings.val_every_n_steps, settings.max_steps)
     shown = progress(config.callbacks.progress.every_n_steps)
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.num_nodes,
-        strategy=settings.strategy,
+        strategy=ranks.strategy(settings),
         precision=settings.precision,
         max_steps=settings.max_steps,
         max_epochs=-1,
         limit_train_batches=settings.max_steps * settings.accumulate,  # batches are endless; a bar needs an end
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.gradient_clip or None,
-        val_check_interval=min(settings.val_every_n_steps, settings.max_steps) * settings.accumulate,
+        val_check_interval=val_every_n_steps * settings.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        logger=loggers,
+        logger=run,
         log_every_n_steps=1,
+        plugins=[checkpoints.WholeFiles(), ranks.environment(settings)],
         callbacks=[
+            Finite(folder, run),
             Gradients(config.callbacks.gradients.every_n_steps),
             Curves(config.tracking.every_n_steps, machine.available_flops(settings)),
             shown,
-            *checkpoints.callbacks(config.callbacks.checkpoint, run_dir / "checkpoints"),
             *more,
+            Checkpoints(config.callbacks.checkpoint, folder, val_every_n_steps, stopping, run),
         ],
         use_distributed_sampler=False,  # our batches know their rank
         enable_progress_bar=isinstance(shown, ProgressBar),
         enable_model_summary=False,
-        default_root_dir=run_dir,
+        default_root_dir=folder,
     )
 
 
@@ -128,22 +190,12 @@ def _pruning(config: Config) -> list[pl.Callback]:
     return [Pruning(config.callbacks.pruning)]
 
 
-def _export(config: Config, run_dir: Path, folder: Path) -> None:
+def _export(config: Config, folder: Path, run: MlflowRun) -> None:
     """Put the best weights and the curves where the next stages look for them."""
-    best = run_dir / "checkpoints" / f"{checkpoints.BEST}.ckpt"
-    saved.save(saved.load(best), folder)
-    export_curves(run_dir / "metrics" / "metrics.csv", folder / "curves")
-
-
-def _make_run_dir(config: Config) -> Path:
-    """Make the run's folder, or take the one that rank 0 has made."""
-    started_by_rank_0 = int(os.environ.get("LOCAL_RANK", 0)) > 0 and RUN_DIR in os.environ
-    folder = Path(os.environ[RUN_DIR] if started_by_rank_0 else config.run_dir)
-    os.environ[RUN_DIR] = str(folder.resolve())
-    for place in (folder, Path(config.export_dir)):
-        check_writable(place)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder.resolve()
+    export = Path(config.export_dir)
+    saved.save(saved.load(folder / "checkpoints" / f"{checkpoints.BEST}.ckpt"), export)
+    export_curves(run.journal, export / "curves")
+    run.set_tag(MODEL_DIGEST, saved.digest(export))
 
 
 def _check_monitor(config: Config, corpus: Corpus) -> None:
@@ -161,6 +213,8 @@ def quiet_libraries() -> None:
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*isinstance.treespec, LeafSpec.*",
+        ".*`srun` command is available.*",
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # our batches are a function of the step
     ):
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)

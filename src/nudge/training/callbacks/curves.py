@@ -27,12 +27,20 @@ class Curves(Callback):
         self.every_n_steps = every_n_steps
         self.available_flops = available_flops
         self._pause = 0.0
+        self._flops = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a continued run goes on counting from."""
+        return {"flops": self._flops}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting from there."""
+        self._flops = state_dict["flops"]
 
     def on_train_start(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
         """Start the clock."""
         self._begin = time.perf_counter()
         self._throughput = Throughput(self.available_flops, trainer.world_size, WINDOW)
-        self._flops = 0.0
         self._seen = pl_module.targets_seen
 
     def on_validation_start(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]

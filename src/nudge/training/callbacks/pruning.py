@@ -49,4 +49,4 @@ class Pruning(Callback):
             self._trial.report(self._sign * loss, step)
             stop = math.isfinite(loss) and self._trial.should_prune() and step < trainer.max_steps
         if trainer.strategy.broadcast(stop):
-            raise Pruned(f"pruned: val/loss {loss:.4g} in step {step} is worse than the median of earlier trials")
+            raise Pruned(f"val/loss {loss:.4g} in step {step} is worse than the median of earlier trials")

@@ -34,6 +34,14 @@ class Samples(Callback):
         self._prompts = {prompt: prompt_ids(tokenizer, prompt) for prompt in prompts}
         self._rows: list[dict[str, Any]] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the answers so far."""
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the answers that a run gave before it was interrupted."""
+        self._rows = list(state_dict["rows"])
+
     def on_validation_end(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
         """Answer all prompts."""
         if not trainer.is_global_zero:

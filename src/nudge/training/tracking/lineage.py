@@ -2,6 +2,8 @@
 
 import getpass
 import json
+import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -16,10 +18,18 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from nudge import project
 from nudge.config.composition import config_hash
 from nudge.config.schema import Config
+from nudge.data import files
+
+# DVC tells the commands of an experiment what it is called and which commit it starts from.
+DVC_NAMES = {"DVC_EXP_NAME": "dvc.exp.name", "DVC_EXP_BASELINE_REV": "dvc.exp.baseline"}
+
+
+NOTE = "mlflow.note.content"  # what the MLflow UI shows as a run's description
+PATCH = "uncommitted.patch"
 
 
 def tags(config: Config) -> dict[str, str]:
-    """Return the tags that lead from a run back to its code, data and configuration."""
+    """Return the tags that lead from a run back to its code, data, configuration and DVC experiment."""
     commit = _git("rev-parse", "HEAD")
     return {
         "stage": config.stage.name,
@@ -31,26 +41,61 @@ def tags(config: Config) -> dict[str, str]:
         "mlflow.source.name": f"nudge train stage={config.stage.name}",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": getpass.getuser(),
-    } | ({"mlflow.source.git.commit": commit} if commit else {})
+        **({"mlflow.source.git.commit": commit} if commit else {}),
+        **{tag: os.environ[name] for name, tag in DVC_NAMES.items() if os.environ.get(name)},
+    }
 
 
-def dataset(curated: Path) -> DatasetInput:
-    """Describe the curated corpus as an input of a run; its digest is the hash that DVC has for the folder."""
+def uncommitted(folder: Path) -> Path | None:
+    """Write what the working tree has changed since its commit to a patch in `folder`; None if nothing."""
+    difference = _git("diff", "--binary", "HEAD")
+    if not difference:
+        return None
+    files.write_text(folder / PATCH, difference + "\n")
+    return folder / PATCH
+
+
+def repeat(command: str, patched: bool, run_id: str | None, address: str) -> str:
+    """Return one line for a shell that makes a checkout what it was when a run began, and runs it again.
+
+    Args:
+        command: what was typed.
+        patched: whether the run has an artifact with uncommitted changes.
+        run_id, address: the run, and its store.
+    """
+    steps = [f"git checkout {_git('rev-parse', 'HEAD') or 'UNKNOWN'}"]
+    if patched:
+        where = f"MLFLOW_TRACKING_URI={shlex.quote(address)}"
+        steps += [f"{where} mlflow artifacts download -r {run_id} -a {PATCH} -d .", f"git apply {PATCH}"]
+    # A fresh clone has nothing in its cache to check out: there the data comes from the remote, and stages run.
+    steps += ["(dvc checkout -q || dvc pull -q data.dvc)", "dvc repro -q tokenize", command]
+    return " && ".join(steps)
+
+
+def described(line: str) -> dict[str, str]:
+    """Return the tag that makes `repeat`'s line a run's description."""
+    return {NOTE: f"Repeat it:\n\n```bash\n{line}\n```"}
+
+
+def dataset(curated: Path) -> dict[str, str]:
+    """Describe the curated corpus as an MLflow dataset; its digest is the hash that DVC has for the folder."""
     schema = pq.read_schema(curated / "train.parquet")
     rows = {path.stem: pq.read_metadata(path).num_rows for path in sorted(curated.glob("*.parquet"))}
     columns = [{"name": field.name, "type": str(field.type), "required": not field.nullable} for field in schema]
     where = curated.relative_to(project.root()).as_posix()
-    return DatasetInput(
-        Dataset(
-            name="curated",
-            digest=dvc_hash(curated),
-            source_type="local",
-            source=json.dumps({"uri": where}),
-            schema=json.dumps({"mlflow_colspec": columns}),
-            profile=json.dumps({"num_rows": sum(rows.values()), **{f"num_rows_{name}": n for name, n in rows.items()}}),
-        ),
-        [InputTag("mlflow.data.context", "training")],
-    )
+    return {
+        "name": "curated",
+        "digest": dvc_hash(curated),
+        "source_type": "local",
+        "source": json.dumps({"uri": where}),
+        "schema": json.dumps({"mlflow_colspec": columns}),
+        "profile": json.dumps({"num_rows": sum(rows.values()), **{f"num_rows_{name}": n for name, n in rows.items()}}),
+    }
+
+
+def dataset_input(described: dict[str, str]) -> DatasetInput:
+    """Return what `dataset` described as an input of a run."""
+    return DatasetInput(Dataset(**described), [InputTag("mlflow.data.context", "training")])
 
 
 def dvc_hash(path: Path) -> str:

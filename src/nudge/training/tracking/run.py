@@ -1,9 +1,9 @@
-"""One MLflow run as a Lightning logger: metrics go out in batches from a thread of their own."""
+"""One MLflow run as a Lightning logger: what is logged goes into the run's journal, and from there to the store."""
 
-import queue
+import json
+import math
 import re
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,33 +11,38 @@ from typing import Any
 
 import yaml
 from lightning_utilities.core.rank_zero import rank_zero_only
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pytorch_lightning.loggers.logger import Logger
 
 from nudge import project
 from nudge.config.schema import Config
-from nudge.training.tracking import lineage, store
+from nudge.data import files
+from nudge.errors import RunError
+from nudge.training.tracking import lineage, record, store
+from nudge.training.tracking.dead_runs import FOLDER, HOST, REASON
+from nudge.training.tracking.journal import FILE, Journal
+from nudge.training.tracking.record import Record, Status
+from nudge.training.tracking.sender import Sender
 
-FLUSH_SECONDS = 2.0
-METRICS_PER_REQUEST = 1000  # MLflow's limits for one log-batch request
-PARAMS_PER_REQUEST = 100
-PARAM_LENGTH = 6000
+PARAM_LENGTH = 6000  # MLflow's limit for a param; tags take more
+TABLES = "mlflow.loggedArtifacts"  # the tag by which the MLflow UI knows which artifacts are tables
 
 
 class MlflowRun(Logger):
     """Record a run: parameters, tags and data when it opens, metrics while it goes on, artifacts and status at its end.
 
-    `log_metrics` only puts into a queue. Rank 0 alone talks to the store.
+    Logging writes a line to the journal in the run's folder and returns. Rank 0 alone has a journal.
+
+    Args:
+        config: the run.
+        folder: where its files are.
+        command: what was typed to start it.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, folder: Path, command: str) -> None:
         super().__init__()
-        self._config = config
-        self._queue: queue.SimpleQueue[Metric | None] = queue.SimpleQueue()
-        self._writer: threading.Thread | None = None
-        self._writer_error: Exception | None = None
-        self._id: str | None = None
+        self._config, self._folder, self._command = config, folder, command
+        self._journal: Journal | None = None
+        self._sender: Sender | None = None
 
     @property
     def name(self) -> str:
@@ -46,95 +51,171 @@ class MlflowRun(Logger):
 
     @property
     def version(self) -> str | None:
-        """Return the run's id; None before it is open and on other ranks than 0."""
-        return self._id
+        """Return the run's id; None before the store has given one, and on other ranks than 0."""
+        return self._sender.record.run_id if self._sender else None
+
+    @property
+    def journal(self) -> Path:
+        """Return the file that holds everything that was logged."""
+        return self._folder / FILE
+
+    @property
+    def record(self) -> Record:
+        """Return what `run.json` holds; on rank 0, after `open`."""
+        assert self._sender is not None
+        return self._sender.record
 
     @rank_zero_only  # type: ignore[misc]
-    def open(self) -> None:
-        """Create the run with its parameters, tags, dataset and `config.yaml`.
+    def open(self, opened: Record, continues: bool) -> None:
+        """Create the run with its parameters, tags, dataset and `config.yaml`, or open it again.
+
+        Args:
+            opened: the run, as its `run.json` shall say.
+            continues: whether it has begun already.
 
         Raises:
             UserError: the store can't be used, or the experiment was deleted.
+            RunError: the store doesn't answer.
         """
-        config = self._config
-        self._client = store.client()
-        tags = lineage.tags(config) | {key: str(value) for key, value in config.tracking.tags.items()}
-        if config.tracking.parent is not None:
-            tags[MLFLOW_PARENT_RUN_ID] = config.tracking.parent
-        name = config.tracking.run_name or f"{config.stage.name}-seed{config.seed}"
-        experiment = store.experiment_id(self._client, config.tracking.experiment)
-        self._id = self._client.create_run(experiment, run_name=name).info.run_id
-        params = [Param(key, value) for key, value in _flat(config.model_dump(mode="json")).items()]
-        clean_tags = [RunTag(key, value) for key, value in _cleaned(tags).items()]
-        for first in range(0, len(params), PARAMS_PER_REQUEST):
-            self._client.log_batch(self._id, params=params[first : first + PARAMS_PER_REQUEST])
-        self._client.log_batch(self._id, tags=clean_tags)
-        self._client.log_inputs(self._id, [lineage.dataset(project.corpus() / "curated")])
-        self._client.log_text(self._id, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "config.yaml")
-        self._writer = threading.Thread(target=self._write, name="mlflow-writer", daemon=True)
-        self._writer.start()
+        config, tracking = self._config, self._config.tracking
+        before = record.read(self._folder)
+        record.write(self._folder, opened)
+        self._journal = Journal(self.journal)
+        self._sender = Sender(self._folder)
+        own = {HOST: opened.host, FOLDER: str(self._folder)}
+        tags = lineage.tags(config) | own | {key: str(value) for key, value in tracking.tags.items()}
+        if continues:
+            self._continue(tags, before)
+        else:
+            self._journal.append({"params": _flat(config.model_dump(mode="json"))})
+            self._journal.append({"tags": _cleaned(tags)})
+            self._journal.append({"dataset": lineage.dataset(project.corpus() / "curated")})
+        files.write_text(self._folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        self._journal.append({"file": "config.yaml"})
+        try:
+            self._sender.deliver()
+        except Exception as error:  # whatever the way to the store raises
+            if tracking.unreachable == "stop":
+                raise RunError(f"MLflow store {store.shown(store.uri())}: {str(error).splitlines()[0]}") from error
+            print(f"MLflow: {store.shown(store.uri())} does not answer; the run is recorded in {self._folder}, and "
+                  "`nudge sync` sends it", file=sys.stderr)  # fmt: skip
+            self._sender.problem = error
+        patch = lineage.uncommitted(self._folder)
+        if patch is not None:
+            self.log_file(patch)
+        line = lineage.repeat(self._command, patch is not None, self.version, store.shown(opened.store))
+        self._journal.append({"tags": lineage.described(line)})
+        self._sender.start()
+
+    @rank_zero_only  # type: ignore[misc]
+    def check_store(self) -> bool:
+        """Find out whether the store can be used, before anything is changed; return whether it answers.
+
+        Raises:
+            UserError: its address is wrong, or the experiment was deleted.
+            RunError: it does not answer, and the configuration says to stop then.
+        """
+        try:
+            store.check_reachable()
+            store.experiment_id(store.client(), self._config.tracking.experiment)
+        except RunError as error:
+            if self._config.tracking.unreachable == "go_on":
+                return False
+            raise RunError(
+                f"{error}; start the server, unset MLFLOW_TRACKING_URI for the project's own store, "
+                "or add tracking.unreachable=go_on: `nudge sync` sends the run later"
+            ) from error
+        return True
+
+    def _continue(self, tags: dict[str, str], before: Record | None) -> None:
+        """Open a run again. Params can't change in MLflow: what is other than before becomes a tag."""
+        assert self._journal is not None
+        self._journal.append({"status": "RUNNING"})
+        self._journal.append({"untag": REASON})
+        now = _flat(self._config.model_dump(mode="json"))
+        was = _flat(before.config) if before else now
+        step = self.record.step
+        changes = {
+            f"changed.{key}": f"{was.get(key)} → {value} at step {step}"
+            for key, value in now.items()
+            if was.get(key) != value and key.partition(".")[0] not in ("resume", "run_dir", "export_dir")
+        }
+        self._journal.append(
+            {"tags": _cleaned(tags | changes | {"resumed.steps": ",".join(map(str, self.record.resumed))})}
+        )
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """Do nothing: `open` has logged the configuration."""
 
     @rank_zero_only  # type: ignore[misc]
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Queue metrics of optimiser step `step`."""
-        now = time.time_ns() // 1_000_000
-        for key, value in metrics.items():
-            self._queue.put(Metric(clean(key), float(value), now, step or 0))
+        """Note metrics of optimiser step `step`; what is noted of it already stays as it is."""
+        assert self._journal is not None
+        values = {clean(key): float(value) for key, value in metrics.items()}
+        self._journal.metrics(step or 0, values, time.time_ns() // 1_000_000)
+        infinite = {f"infinite.{key}": f"step {step}" for key, value in values.items() if math.isinf(value)}
+        if infinite:  # MLflow can't show them; as NaN they are at least no plain number
+            self._journal.append({"tags": infinite})
 
     @rank_zero_only  # type: ignore[misc]
-    def log_table(self, rows: list[dict[str, Any]], file: str) -> None:
-        """Append rows to a table artifact, which the MLflow UI shows as one."""
-        if rows:
-            self._client.log_table(self._id, {key: [row[key] for row in rows] for key in rows[0]}, file)
+    def save(self) -> None:
+        """Make sure that what was logged outlives a loss of power; checkpoints are written after this."""
+        if self._journal is not None:
+            self._journal.sync()
+
+    @rank_zero_only  # type: ignore[misc]
+    def log_table(self, rows: list[dict[str, Any]], name: str) -> None:
+        """Keep rows as the artifact `name`, which the MLflow UI shows as a table."""
+        assert self._journal is not None
+        if not rows:
+            return
+        columns = list(rows[0])
+        table = {"columns": columns, "data": [[row[column] for column in columns] for row in rows]}
+        files.write_text(self._folder / name, json.dumps(table))
+        self._journal.append({"file": name})
+        self._journal.append({"tags": {TABLES: json.dumps([{"path": name, "type": "table"}])}})
 
     @rank_zero_only  # type: ignore[misc]
     def set_tag(self, key: str, value: str) -> None:
         """Set a tag."""
-        self._client.set_tag(self._id, key, value)
+        assert self._journal is not None
+        self._journal.append({"tags": {clean(key): value}})
 
     @rank_zero_only  # type: ignore[misc]
-    def log_folder(self, path: Path, name: str) -> None:
-        """Copy what a folder holds to the folder `name` of the run's artifacts."""
-        self._client.log_artifacts(self._id, str(path), name)
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        """Make a file of the run's folder an artifact, in the artifact folder `folder`."""
+        assert self._journal is not None
+        self._journal.append({"file": path.relative_to(self._folder).as_posix(), "folder": folder})
+
+    def note(self, **changes: Any) -> None:
+        """Change `run.json`; rank 0 alone calls it."""
+        if self._sender is not None:
+            for key, value in changes.items():
+                setattr(self._sender.record, key, value)
+            record.write(self._folder, self._sender.record)
 
     @rank_zero_only  # type: ignore[misc]
-    def close(self, status: str, reason: str | None = None) -> None:
-        """Send what is queued and end the run with FINISHED, FAILED or KILLED, and the reason as a tag."""
-        if self._writer is not None:
-            self._queue.put(None)
-            self._writer.join()
-        if self._id is None:
+    def close(self, status: Status, reason: str | None = None) -> None:
+        """End the run with FINISHED, FAILED or KILLED, and the reason as a tag; send all that the store will take."""
+        if self._journal is None or self._sender is None:
             return
-        if self._writer_error is not None:
-            print(f"MLflow: metrics are missing from run {self._id}: {self._writer_error}", file=sys.stderr)
+        ending: list[dict[str, Any]] = [{"status": status, "time": time.time_ns() // 1_000_000}]
         if reason:
-            self._client.set_tag(self._id, "ended.reason", reason[:PARAM_LENGTH])
-        self._client.set_terminated(self._id, status)
-
-    def _write(self) -> None:
-        """Take metrics from the queue until None comes; send them every few seconds, in requests of limited size."""
-        waiting: list[Metric] = []
-        deadline = time.monotonic() + FLUSH_SECONDS
-        going_on = True
-        while going_on:
-            try:
-                metric = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
-                going_on = metric is not None
-                if metric is not None:
-                    waiting.append(metric)
-            except queue.Empty:
-                pass
-            if not going_on or len(waiting) >= METRICS_PER_REQUEST or time.monotonic() >= deadline:
-                try:
-                    for first in range(0, len(waiting), METRICS_PER_REQUEST):
-                        self._client.log_batch(self._id, metrics=waiting[first : first + METRICS_PER_REQUEST])
-                except Exception as error:  # noqa: BLE001 - training goes on whatever the store does
-                    self._writer_error = error
-                waiting = []
-                deadline = time.monotonic() + FLUSH_SECONDS
+            ending.insert(0, {"tags": {REASON: reason[:PARAM_LENGTH]}})
+        try:
+            self.note(status=status, reason=reason)
+            for entry in ending:
+                self._journal.append(entry)
+        except OSError:  # a full disk, perhaps the reason of all: then past the journal
+            self._sender.tell(ending)
+        if not self._sender.finish():
+            print(
+                f"MLflow: not everything was sent ({self._sender.problem}); it is kept: `nudge sync {self._folder}` "
+                "sends it",
+                file=sys.stderr,
+            )
+        self._journal.close()
+        self._journal = None
 
 
 def clean(name: str) -> str:

@@ -8,15 +8,19 @@ from urllib.parse import urlsplit
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+# MLflow would try for minutes; here the journal keeps what could not be sent, and the sender tries again.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 import logging
 
+from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
 
 from nudge import project
-from nudge.errors import UserError
+from nudge.errors import RunError, UserError
 
 # Its notes on database migrations are not for the reader of a training log.
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -28,8 +32,8 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def own_uri() -> str:
-    """Return the address of the project's own store, the same whatever the working directory."""
-    return f"sqlite:///{project.root() / 'mlflow.db'}"
+    """Return the address of the project's own store, the same whatever the working directory, copy or worktree."""
+    return f"sqlite:///{project.home() / 'mlflow.db'}"
 
 
 def artifacts(address: str) -> str | None:
@@ -57,12 +61,51 @@ def uri() -> str:
     return named
 
 
-def client() -> MlflowClient:
-    """Return a client of the store that runs go to."""
-    return MlflowClient(uri())
+def lasting(address: str) -> str:
+    """Return an address as a run's folder keeps it: empty for the project's own store, which moves with the project."""
+    return "" if address == own_uri() else address
 
 
-def experiment_id(store: MlflowClient, name: str) -> str:
+def shown(address: str) -> str:
+    """Return an address as a person may read it: without a password."""
+    parts = urlsplit(address or own_uri())
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def client(lasting_address: str | None = None) -> MlflowClient:
+    """Return a client of a store, named as `lasting` does; of the one that runs go to now if none is named."""
+    address = _address(lasting_address)
+    if not address.startswith("sqlite:///"):
+        return MlflowClient(address)
+    # MLflow makes the tables when it first opens the file; processes that start together must not all do it.
+    path = Path(address.removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        made = MlflowClient(address)
+        made.search_experiments(max_results=1)
+    return made
+
+
+def check_reachable() -> None:
+    """Ask the store that runs go to for anything, to know within seconds whether it is there.
+
+    Raises:
+        UserError: the address is wrong.
+        RunError: nothing answers there.
+    """
+    address = uri()
+    try:
+        client().search_experiments(max_results=1)
+    except Exception as error:  # requests, SQLAlchemy and MLflow each raise their own
+        reason = str(error).strip().split("\n")[0][:200]
+        raise RunError(f"MLflow store {shown(address)}: no answer ({reason})") from error
+
+
+def _address(lasting_address: str | None) -> str:
+    return uri() if lasting_address is None else lasting_address or own_uri()
+
+
+def experiment_id(store: MlflowClient, name: str, lasting_address: str | None = None) -> str:
     """Return the id of an experiment, making it if there is none.
 
     Raises:
@@ -71,7 +114,7 @@ def experiment_id(store: MlflowClient, name: str) -> str:
     found = store.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(store.create_experiment(name, artifact_location=artifacts(uri()), tags=KIND))
+            return str(store.create_experiment(name, artifact_location=artifacts(_address(lasting_address)), tags=KIND))
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise

@@ -1,0 +1,144 @@
+"""What a start finds in its run's folder: nothing, a run to continue, or one that it must not touch."""
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nudge
+from nudge import project
+from nudge.config.schema import Config
+from nudge.errors import UserError
+from nudge.training import checkpoints
+from nudge.training.tracking import record, store
+from nudge.training.tracking.journal import FILE as JOURNAL
+from nudge.training.tracking.journal import Journal
+from nudge.training.tracking.record import Record
+
+# Another value of one of these is another run: a checkpoint would not fit it, or its batches would be others.
+FIXED = ("seed", "data", "tokenizer", "model", "stage", "optimizer.name", "trainer.batch_size")
+# Values that say where and how, not what is computed.
+FREE = ("resume", "run_dir", "export_dir", "tracking")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins.
+
+    Attributes:
+        checkpoint: what to load; None for random weights.
+        continues: the run that goes on; None for a new one.
+        branches_from: the folder of another run that `checkpoint` belongs to.
+    """
+
+    checkpoint: Path | None = None
+    continues: Record | None = None
+    branches_from: Path | None = None
+
+
+def decide(config: Config, folder: Path, digests: Mapping[str, str], pure: bool) -> Start:
+    """Find out where a run begins.
+
+    Args:
+        config: the run.
+        folder: its folder, claimed.
+        digests: of the data and the code, as `digests()` gives them.
+        pure: whether the result must be a function of configuration, data and code alone, as in a pipeline: then a
+            run with any other of them is not continued.
+
+    Raises:
+        UserError: the checkpoint isn't there or belongs to another kind of run.
+    """
+    if config.resume == "never":
+        return Start()
+    if config.resume != "auto":
+        return _from_path(config, folder, Path(config.resume))
+    found = record.read(folder)
+    if found is None:
+        return Start()
+    changed = changes(found.config, config.model_dump(mode="json"))
+    longer = config.trainer.max_steps > found.step
+    if found.status == "FINISHED" and (pure or not longer or set(changed) != {"trainer.max_steps"}):
+        return Start()  # nothing is left to do of it
+    if pure and (changed or found.data != digests["data"] or found.code != digests["code"]):
+        return Start()
+    if found.store != store.lasting(store.uri()):
+        raise UserError(
+            f"run_dir={folder}: its run is in the store {store.shown(found.store)}, but runs now go to "
+            f"{store.shown(store.uri())}; set MLFLOW_TRACKING_URI to the former, or start over with resume=never"
+        )
+    _check_same_run(changed, f"run_dir={folder}", "choose another run_dir, or start over with resume=never")
+    if found.data != digests["data"]:
+        raise UserError(
+            f"run_dir={folder}: the corpus has changed since this run began; choose another run_dir, or start over "
+            "with resume=never"
+        )
+    checkpoint = checkpoints.newest(folder / "checkpoints")
+    if checkpoint is None and changed:
+        return Start()
+    if found.code != digests["code"]:
+        print(f"{folder}: the code has changed since this run began; it goes on, but not bit for bit", file=sys.stderr)
+    _check_no_other_history(changed, folder, checkpoint)
+    return Start(checkpoint, found)
+
+
+def _from_path(config: Config, folder: Path, path: Path) -> Start:
+    if not path.is_file():
+        raise UserError(f"resume={path}: no such checkpoint; resume=auto takes the newest of run_dir, if there is one")
+    checkpoints.check(path)
+    content = checkpoints.load(path)
+    changed = changes(content["hyper_parameters"]["config"], config.model_dump(mode="json"))
+    _check_same_run(changed, f"resume={path}", "a checkpoint fits only the run that it is of")
+    of = path.resolve().parents[1]
+    found = record.read(of)
+    if of != folder.resolve():
+        return Start(path, branches_from=of if found else None)
+    _check_no_other_history(changed, folder, path)
+    return Start(path, continues=found)
+
+
+def _check_same_run(changed: Mapping[str, tuple[Any, Any]], where: str, mend: str) -> None:
+    for key, (was, now) in changed.items():
+        if any(key == fixed or key.startswith(f"{fixed}.") for fixed in FIXED):
+            raise UserError(f"{where}: holds a run with {key}={was}, this one has {key}={now}; {mend}")
+
+
+def _check_no_other_history(changed: Mapping[str, Any], folder: Path, checkpoint: Path | None) -> None:
+    """Refuse to put two different curves into one history: MLflow can't take points back."""
+    if not changed or checkpoint is None or not (folder / JOURNAL).exists():
+        return
+    journal = Journal(folder / JOURNAL)
+    told, step = journal.last_step(), checkpoints.load(checkpoint)["global_step"]
+    journal.close()
+    if told > step:
+        raise UserError(
+            f"run_dir={folder}: its run got to step {told}, its checkpoint holds step {step}, and "
+            f"{next(iter(changed))} is changed; continue with the old value, or in a new folder: "
+            f"run_dir=NEW resume={checkpoint}"
+        )
+
+
+def changes(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return what differs between two configurations: `{"optimizer.lr": (0.02, 0.01)}`; not where files go."""
+    result: dict[str, tuple[Any, Any]] = {}
+    for key in [*was, *(key for key in now if key not in was)]:
+        if not prefix and key in FREE:
+            continue
+        old, new = was.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            result |= changes(old, new, f"{prefix}{key}.")
+        elif old != new:
+            result[f"{prefix}{key}"] = (old, new)
+    return result
+
+
+def digests() -> dict[str, str]:
+    """Return digests of what a run depends on beside its configuration: the tokens, and the code that trains."""
+    code = hashlib.blake2b(digest_size=8)
+    package = Path(nudge.__file__).parent
+    for path in sorted([*package.glob("model/**/*.py"), *package.glob("training/**/*.py")]):
+        code.update(path.read_bytes())
+    manifest = project.corpus() / "tokens" / "manifest.json"
+    return {"code": code.hexdigest(), "data": hashlib.blake2b(manifest.read_bytes(), digest_size=8).hexdigest()}

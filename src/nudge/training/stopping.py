@@ -1,0 +1,102 @@
+"""Signals that ask a run to end: it finishes its step, saves a checkpoint, and leaves with a true status.
+
+SIGTERM comes from schedulers and containers, SIGINT from Ctrl-C, SIGHUP from a terminal that closes. A second Ctrl-C
+does not wait. If a step is not done within the grace period, the last checkpoint before it has to do.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+
+from nudge.errors import Stopped
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Stopping:
+    """Hear signals, and let all processes of a run agree on the step after which they stop.
+
+    Args:
+        grace_seconds: from the signal to the end of the process at the latest.
+        last_words: called with a reason if the grace period passes, just before the process ends.
+    """
+
+    def __init__(self, grace_seconds: float, last_words: Callable[[str], None]) -> None:
+        self._grace_seconds, self._last_words = grace_seconds, last_words
+        self._received: int | None = None
+        self._waits_for_step = False
+        self._group: Any = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle signals inside the block; give them back to whoever had them before."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {signum: signal.signal(signum, self._hear) for signum in SIGNALS}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _hear(self, signum: int, frame: FrameType | None) -> None:
+        if self._received is not None:
+            if signum == signal.SIGINT and self._received == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
+        self._received = signum
+        timer = threading.Timer(self._grace_seconds, self._leave)
+        timer.daemon = True
+        timer.start()
+        if not self._waits_for_step:
+            raise Stopped(signum, f"stopped by {self._name()} before the first step")
+
+    def _leave(self) -> None:
+        reason = f"{self._name()}; the step was not done within trainer.grace_seconds={self._grace_seconds:g}"
+        print(f"nudge: stopped by {reason}", file=sys.stderr, flush=True)
+        self._last_words(reason)
+        os._exit(128 + (self._received or 0))
+
+    def begin(self, trainer: Trainer) -> None:
+        """Wait for the ends of steps from now on, in the place of the handler that Lightning has put before ours."""
+        self._waits_for_step = True
+        if threading.current_thread() is threading.main_thread():
+            for signum in SIGNALS:
+                signal.signal(signum, self._hear)
+        if trainer.world_size > 1:
+            # On the CPU, so that asking at each step makes no GPU wait.
+            self._group = torch.distributed.new_group(backend="gloo")
+
+    def end(self) -> None:
+        """Wait no longer: a signal from now on ends the run at once."""
+        self._waits_for_step = False
+
+    def agreed(self, trainer: Trainer) -> bool:
+        """Say whether any process of the run was asked to stop; all must call this at the end of the same step."""
+        if trainer.world_size == 1:
+            return self._received is not None
+        signum = torch.tensor(self._received or 0)
+        torch.distributed.all_reduce(signum, torch.distributed.ReduceOp.MAX, group=self._group)
+        if signum.item():
+            self._received = int(signum.item())
+        return bool(signum.item())
+
+    def stop(self, step: int) -> None:
+        """Stop after a step that a checkpoint holds.
+
+        Raises:
+            Stopped: always.
+        """
+        raise Stopped(self._received or signal.SIGTERM, f"stopped by {self._name()} after step {step}")
+
+    def _name(self) -> str:
+        return {signal.SIGINT: "Ctrl-C"}.get(self._received, signal.Signals(self._received or signal.SIGTERM).name)  # type: ignore[call-overload]
