@@ -168,6 +168,7 @@ class CallbacksConfig(Section):
     gradients: GradientsConfig
     samples: SamplesConfig
     progress: ProgressConfig
+    pruning: PruningConfig | None
 
 
 class TrackingConfig(Section):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from nudge.config.schema import Config
 from nudge.training.tracking import lineage, store
+from nudge.training.tracking.dead_runs import FOLDER, HOST, REASON
 
 TABLE = "jobs.json"
 # They differ from job to job.
@@ -37,6 +39,8 @@ class ParentRun:
 
     def _reopened(self, run_id: str) -> bool:
         try:
+            if REASON in self._client.get_run(run_id).data.tags:
+                self._client.delete_tag(run_id, REASON)
             self._client.update_run(run_id, status="RUNNING")
         except MlflowException:  # another store than last time
             return False
@@ -46,14 +50,15 @@ class ParentRun:
         experiment = store.experiment_id(self._client, self._config.tracking.experiment)
         return str(self._client.create_run(experiment).info.run_id)
 
-    def describe(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """Say what the sweep varies."""
+    def describe(self, name: str, folder: Path, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Say what the sweep varies, and where its lock is: a sweep that was killed is closed by the next start."""
         shared = {key: value for key, value in lineage.tags(self._config).items() if key not in OF_A_JOB}
+        own = {HOST: os.uname().nodename, FOLDER: str(folder)}
         self._client.update_run(self.run_id, name=name)
         self._client.log_batch(
             self.run_id,
             params=[Param(key, value[:6000]) for key, value in params.items()],
-            tags=[RunTag(key, value) for key, value in (shared | dict(tags)).items()],
+            tags=[RunTag(key, value) for key, value in (shared | own | dict(tags)).items()],
         )
 
     def log(self, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float], pictures: Sequence[Path]) -> None:
@@ -70,11 +75,5 @@ class ParentRun:
     def close(self, status: str, reason: str | None = None) -> None:
         """End the run with FINISHED, FAILED or KILLED."""
         if reason:
-            self._client.set_tag(self.run_id, "ended.reason", reason)
+            self._client.set_tag(self.run_id, REASON, reason)
         self._client.set_terminated(self.run_id, status)
-
-    def kill_open(self, run_ids: Sequence[str]) -> None:
-        """End the runs of jobs whose processes are gone without a word."""
-        for run_id in run_ids:
-            if self._client.get_run(run_id).info.status == "RUNNING":
-                self._client.set_terminated(run_id, "KILLED")

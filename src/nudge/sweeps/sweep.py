@@ -92,6 +92,7 @@ class Sweep(ABC):
 
     def _lead(self, claimed: SweepFolder, config: Config) -> None:
         from nudge.sweeps.parent import ParentRun  # imports MLflow
+        from nudge.training.tracking import dead_runs
 
         if claimed.continued:
             print(f"sweep: going on in {claimed.path}; resume=never starts anew", file=sys.stderr)
@@ -100,8 +101,9 @@ class Sweep(ABC):
         varied = {key: override.get_value_string() for key, override in self._plan.swept.items()}
         parent.describe(
             config.tracking.run_name or f"sweep {' '.join(varied)}".strip(),
+            claimed.path,
             varied,
-            {"sweep": self.kind, "sweep.dir": str(claimed.path), "sweep.arguments": " ".join(self._arguments)},
+            {"sweep": self.kind, "sweep.arguments": " ".join(self._arguments)},
         )
         checkpoint = config.callbacks.checkpoint
         try:
@@ -118,7 +120,7 @@ class Sweep(ABC):
             killed = isinstance(error, KeyboardInterrupt | Stopped)
             parent.close("KILLED" if killed else "FAILED", f"{type(error).__name__}: {error}"[:500])
             rows = self.rows(claimed)
-            parent.kill_open([row.outcome.run_id for row in rows if row.outcome.run_id])
+            dead_runs.close_all(besides=claimed.path)
             table.show(rows, checkpoint.monitor, table.best(rows, checkpoint.mode), claimed.path)
             print("sweep: the same command goes on from here", file=sys.stderr)
             raise
