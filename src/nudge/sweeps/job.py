@@ -66,15 +66,18 @@ class Job:
             self.task(composed)
         except (KeyboardInterrupt, Stopped):
             _stopped = True
+            outcome.end(folder, None)
+            if self.local and os.getpid() != self.sweeper != os.getppid():
+                os._exit(1)  # joblib would wait for jobs from a process that is gone
             raise
         except (UserError, RunError) as error:
-            line = str(error)
+            line: str | None = str(error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - one failing job never ends the others
             (folder / outcome.TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
             line = f"{type(error).__name__}: {error}".split("\n")[0]
         else:
-            return None
-        outcome.fail(folder, line)
+            line = None
+        outcome.end(folder, line)
         return line
 
 

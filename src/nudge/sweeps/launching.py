@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -21,7 +22,7 @@ from nudge.sweeps.folder import SweepFolder
 from nudge.sweeps.job import Job
 from nudge.sweeps.planning import quoted
 
-GRACE_SECONDS = 60  # for jobs in other processes to write a last checkpoint
+GRACE_SECONDS = 30  # for jobs in other processes to write a last checkpoint: longer than trainer.grace_seconds
 
 
 class Launching:
@@ -68,11 +69,11 @@ class Launching:
             for number in begun:
                 error = self._attempt({number: waiting[number]}) or error
                 if outcome.read(self._folder.job(number)).status == "running":
-                    outcome.fail(self._folder.job(number), f"its process ended without a word ({error})")
+                    outcome.end(self._folder.job(number), f"its process ended without a word ({error})")
             left = {number: waiting[number] for number, status in open_jobs.items() if status == "waiting"}
             if len(left) == len(waiting):
                 for number in left:
-                    outcome.fail(self._folder.job(number), f"could not be started ({error})")
+                    outcome.end(self._folder.job(number), f"could not be started ({error})")
                 return
             waiting = left
 
@@ -87,7 +88,7 @@ class Launching:
             ]
             for number, overrides in jobs.items()
         ]
-        with self._stopping(list(jobs)):
+        with self._stopping([self._folder.job(number) for number in jobs]):
             try:
                 self._launcher.launch(complete, initial_job_idx=min(jobs))
             except Exception as error:  # noqa: BLE001 - every launcher has its own; the files say what became of each job
@@ -98,11 +99,8 @@ class Launching:
         return None
 
     @contextmanager
-    def _stopping(self, numbers: Sequence[int]) -> Iterator[None]:
+    def _stopping(self, folders: Sequence[Path]) -> Iterator[None]:
         """Pass Ctrl-C and SIGTERM on to jobs in other processes, and let them write their checkpoints."""
-
-        def running() -> bool:
-            return any(outcome.read(self._folder.job(number)).status == "running" for number in numbers)
 
         def stop(signum: int, frame: FrameType | None) -> None:
             for later in (signal.SIGINT, signal.SIGTERM):
@@ -112,7 +110,7 @@ class Launching:
             if self._slurm:
                 slurm.cancel(self._folder.path)
             deadline = time.monotonic() + GRACE_SECONDS
-            while running() and time.monotonic() < deadline:
+            while time.monotonic() < deadline and not all(map(outcome.is_over, folders)):
                 time.sleep(0.2)
             raise Stopped(signum, "the sweep was stopped")
 

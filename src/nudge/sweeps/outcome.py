@@ -40,13 +40,19 @@ class Outcome:
 
 def begin(folder: Path) -> None:
     """Note that a job has begun; forget how an earlier attempt failed."""
-    write_text(folder / JOB, json.dumps({"error": None}))
+    write_text(folder / JOB, json.dumps({"over": False, "error": None}))
     (folder / TRACEBACK).unlink(missing_ok=True)
 
 
-def fail(folder: Path, error: str) -> None:
-    """Note in one line why a job failed."""
-    write_text(folder / JOB, json.dumps({"error": error}))
+def end(folder: Path, error: str | None) -> None:
+    """Note that nothing of a job goes on, and in one line why it failed."""
+    write_text(folder / JOB, json.dumps({"over": True, "error": error}))
+
+
+def is_over(folder: Path) -> bool:
+    """Say whether nothing of a job goes on, its record in MLflow included; true before it has begun."""
+    job = _read(folder / JOB)
+    return job is None or bool(job["over"])
 
 
 def read(folder: Path) -> Outcome:

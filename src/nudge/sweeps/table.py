@@ -30,7 +30,8 @@ def best(rows: Sequence[Row], mode: str) -> Row | None:
 
 def show(rows: Sequence[Row], metric: str, winner: Row | None, folder: Path) -> None:
     """Print the table to stderr."""
-    table = Table(title=f"Sweep in {folder}", title_justify="left")
+    print(f"sweep in {folder}", file=sys.stderr)
+    table = Table()
     for column in ("job", *rows[0].values, "status", metric, "step", "why"):
         table.add_column(column, justify="right" if column in ("job", metric, "step") else "left")
     for row in rows:

@@ -34,6 +34,7 @@ class Stopping:
         self._received: int | None = None
         self._waits_for_step = False
         self._group: Any = None
+        self._timer: threading.Timer | None = None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -47,6 +48,17 @@ class Stopping:
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
+            if self._timer is not None:
+                self._timer.cancel()  # it would end the next job of a sweep
+
+    def pass_on(self) -> None:
+        """Stop what comes after a run that was over before it could heed a signal: the next jobs of a sweep.
+
+        Raises:
+            Stopped: there was a signal.
+        """
+        if self._received is not None:
+            raise Stopped(self._received, f"stopped by {self._name()} when the run was done")
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
         if self._received is not None:
@@ -54,9 +66,9 @@ class Stopping:
                 raise KeyboardInterrupt
             return
         self._received = signum
-        timer = threading.Timer(self._grace_seconds, self._leave)
-        timer.daemon = True
-        timer.start()
+        self._timer = threading.Timer(self._grace_seconds, self._leave)
+        self._timer.daemon = True
+        self._timer.start()
         if not self._waits_for_step:
             raise Stopped(signum, f"stopped by {self._name()} before the first step")
 

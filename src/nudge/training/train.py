@@ -116,6 +116,7 @@ def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callb
         if isinstance(launcher, ranks.Launcher):
             launcher.end()
     run.close("FINISHED")
+    stopping.pass_on()
     return Path(config.export_dir)
 
 
