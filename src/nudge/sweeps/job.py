@@ -1,6 +1,7 @@
 """What a launcher runs, here or in another process: one job, with a word at its begin and its end."""
 
 import gc
+import multiprocessing
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ class Job:
         sweeper: id of the process that leads the sweep; its workers end with it.
         local: whether the launcher's processes run on this machine.
         keys: what the sweep varies.
+        start_method: how a job's loader workers are started, as in the sweeper's process.
     """
 
     task: TaskFunction
@@ -37,6 +39,7 @@ class Job:
     sweeper: int
     local: bool
     keys: frozenset[str]
+    start_method: str
 
     def __call__(self, composed: DictConfig) -> None:
         """Run it; an error is noted in the job's folder, and raised for the launcher to see."""
@@ -46,6 +49,8 @@ class Job:
         if os.getpid() != self.sweeper:
             os.environ["NUDGE_PROJECT"] = str(self.project)
             if self.local:
+                # joblib leaves its own way of starting processes behind, which needs to pickle a loader's data set.
+                multiprocessing.set_start_method(self.start_method, force=True)
                 _end_with(self.sweeper)
         outcome.begin(folder)
         varied = [text for text in HydraConfig.get().overrides.task if text.partition("=")[0] in self.keys]

@@ -1,5 +1,6 @@
 """Jobs to Hydra's launcher, whichever it is; and what to do when it gives up."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -51,7 +52,9 @@ class Launching:
         # None: where the jobs run is not for us to say.
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context,
-            task_function=Job(task, project.root(), os.getpid(), not self._slurm, frozenset(keys)),
+            task_function=Job(
+                task, project.root(), os.getpid(), not self._slurm, frozenset(keys), multiprocessing.get_start_method()
+            ),
             config=master,
         )
 

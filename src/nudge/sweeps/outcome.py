@@ -23,6 +23,7 @@ class Outcome:
     Attributes:
         status: `impossible` is a combination that no run could start with; `interrupted` can go on.
         reason: one line on why it did not finish.
+        step: the optimiser step that its last checkpoint holds.
         score: the best value of `callbacks.checkpoint.monitor`; None if there is none that is finite.
     """
 

@@ -4,12 +4,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from nudge.sweeps.outcome import Outcome
+
+WHY_WIDTH = 90  # of a reason in the printed table; the run's record has all of it
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,12 @@ def show(rows: Sequence[Row], metric: str, winner: Row | None, folder: Path) -> 
     """Print the table to stderr."""
     print(f"sweep in {folder}", file=sys.stderr)
     table = Table()
-    for column in ("job", *rows[0].values, "status", metric, "step", "why"):
-        table.add_column(column, justify="right" if column in ("job", metric, "step") else "left")
+    for column in ("job", *rows[0].values, "status", metric, "saved step", "why"):
+        table.add_column(column, justify="right" if column in ("job", metric, "saved step") else "left")
     for row in rows:
         cells = [str(row.number), *map(_short, row.values.values()), row.outcome.status, _number(row.outcome.score)]
-        cells += ["" if row.outcome.step is None else str(row.outcome.step), row.outcome.reason or ""]
+        cells += ["" if row.outcome.step is None else str(row.outcome.step)]
+        cells += [shorten(row.outcome.reason or "", WHY_WIDTH, placeholder=" …")]
         table.add_row(*cells, style="bold" if row is winner else None)
     console = Console(stderr=True, highlight=False)
     Console(file=sys.stderr, width=console.width if console.is_terminal else 160, highlight=False).print(table)
