@@ -53,6 +53,8 @@ def _train(config: Config, arguments: list[str], pure: bool = False) -> None:
 def _with_hydra(overrides: list[str]) -> None:
     """Let Hydra read the overrides, as any Hydra application would, and complain in our words."""
     wrong: list[UserError] = []
+    # Hydra's parser takes overrides only in one piece; `seed=1,2 -m optimizer=…` is typed easily.
+    overrides = sorted(overrides, key=lambda argument: argument not in ("-m", "--multirun"))
     if not any(argument.startswith(("-", "sweep=")) for argument in overrides):
         # Hydra makes the job's folder before it calls the job: what is wrong must be said before that.
         check_writable(Path(compose(overrides).run_dir))
