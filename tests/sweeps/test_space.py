@@ -26,7 +26,7 @@ def distribution(text: str) -> BaseDistribution:
         ("range(1,9,4)", IntDistribution(1, 5, step=4)),  # Hydra leaves the end out
         ("range(0,1,0.5)", CategoricalDistribution(["0.0", "0.5"])),
         ("1,2", CategoricalDistribution(["1", "2"])),
-        ("choice(true,'a b')", CategoricalDistribution(["True", "'a b'"])),
+        ("choice(true,'a b')", CategoricalDistribution(["True", r"a\ b"])),
         ("[1,2],[3]", CategoricalDistribution(["[1,2]", "[3]"])),
     ],
 )

@@ -18,7 +18,7 @@ from nudge.config.complaints import from_hydra
 from nudge.config.composition import compose, register_resolvers, resolve
 from nudge.config.schema import Config
 from nudge.data.files import check_writable
-from nudge.errors import UserError
+from nudge.errors import RunError, UserError
 
 
 def train(arguments: list[str]) -> None:
@@ -52,7 +52,7 @@ def _train(config: Config, arguments: list[str], pure: bool = False) -> None:
 
 def _with_hydra(overrides: list[str]) -> None:
     """Let Hydra read the overrides, as any Hydra application would, and complain in our words."""
-    wrong: list[UserError] = []
+    wrong: list[UserError | RunError] = []
     # Hydra's parser takes overrides only in one piece; `seed=1,2 -m optimizer=…` is typed easily.
     overrides = sorted(overrides, key=lambda argument: argument not in ("-m", "--multirun"))
     if not any(argument.startswith(("-", "sweep=")) for argument in overrides):
@@ -74,7 +74,7 @@ def _with_hydra(overrides: list[str]) -> None:
                 config.model_copy(update={"run_dir": str(output), "export_dir": str(export)}),
                 list(HydraConfig.get().overrides.task),
             )
-        except UserError as error:
+        except (UserError, RunError) as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the sweep says which job failed
             wrong.append(error)  # Hydra would add a line of its own

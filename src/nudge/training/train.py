@@ -102,7 +102,7 @@ def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callb
                 _log_files(folder, run, samples)
     except BaseException as error:
         better = endings.explained(error, trainer.global_step + 1)
-        if trainer.is_global_zero:
+        if run.is_open:
             with suppress(OSError):  # on a full disk the status is what matters
                 if not isinstance(better, RunError | Stopped):
                     files.write_text(folder / ERROR, traceback.format_exc())

@@ -55,6 +55,11 @@ class MlflowRun(Logger):
         return self._sender.record.run_id if self._sender else None
 
     @property
+    def is_open(self) -> bool:
+        """Say whether the run was opened and not closed yet; never on other ranks than 0."""
+        return self._journal is not None
+
+    @property
     def journal(self) -> Path:
         """Return the file that holds everything that was logged."""
         return self._folder / FILE
