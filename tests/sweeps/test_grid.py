@@ -171,6 +171,10 @@ def test_jobs_of_several_processes(sweeps: Sweeps) -> None:
         ("-m hydra/sweeper=optuna", "nothing to search"),
         ("-m seed=1,2 hydra/sweeper=optuna hydra.sweeper.sampler=best", "hydra.sweeper.sampler = 'best': input should"),
         ("-m seed=1,2 hydra/sweeper=optuna hydra.sweeper.trials=9", "hydra.sweeper.trials: unknown key"),
+        (
+            "-m seed=1,2 hydra/sweeper=optuna hydra.sweeper.storage=postgresql+psycopg://me:secret@host/db",
+            "hydra.sweeper.storage: holds a password",
+        ),
         ("-m seed=1,2 hydra/sweeper=optuna hydra.sweeper.storage=nowhere", "storage=nowhere: can't be opened"),
     ],
 )

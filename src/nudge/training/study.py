@@ -6,6 +6,7 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from nudge.errors import UserError
@@ -61,6 +62,11 @@ def _pruner(settings: dict[str, str | int]) -> BasePruner:
 
 def _open(storage: str) -> RDBStorage:
     try:
+        if make_url(storage).password is not None:
+            raise UserError(
+                "hydra.sweeper.storage: holds a password, and would be recorded with each run; leave it out, and set "
+                "PGPASSWORD or write ~/.pgpass"
+            )
         return RDBStorage(storage)
     except (SQLAlchemyError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0]
