@@ -28,7 +28,7 @@ def wait(sweep: Path) -> None:
     """
     if not (ids := _ids(sweep)):
         return
-    command = ["squeue", "--noheader", "--format=%i", "--me"]
+    command = ["squeue", "--noheader", "--format=%i", "--array", "--me"]
     while True:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
