@@ -6,6 +6,8 @@ from pathlib import Path
 
 from nudge.errors import UserError
 
+EXPERIMENTS = (".dvc", "tmp", "exps")
+
 
 @cache
 def root() -> Path:
@@ -36,9 +38,8 @@ def home() -> Path:
     and which DVC deletes afterwards.
     """
     folder = root()
-    for parent in folder.parents:
-        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
-            return parent.parents[2]
+    if is_temporary():
+        return next(parent.parents[2] for parent in folder.parents if parent.parts[-3:] == EXPERIMENTS)
     pointer = folder / ".git"
     if pointer.is_file():  # in a worktree: a line that says where in the main checkout's .git its own part is
         part = folder / pointer.read_text().removeprefix("gitdir:").strip()
@@ -46,6 +47,11 @@ def home() -> Path:
             main = (part / (part / "commondir").read_text().strip()).resolve().parent
             return main if _is_project(main) else folder
     return folder
+
+
+def is_temporary() -> bool:
+    """Say whether this is a folder in which DVC runs an experiment and which it deletes afterwards."""
+    return any(parent.parts[-3:] == EXPERIMENTS for parent in root().parents)
 
 
 def conf() -> Path:

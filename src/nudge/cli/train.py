@@ -32,7 +32,13 @@ def train(arguments: list[str]) -> None:
             raise UserError(
                 "--params: write `nudge train --params FILE STAGE`, without overrides: the file says it all"
             )
-        _train(params.stage(Path(arguments[1]), arguments[2]), arguments, pure=True)
+        config = params.stage(Path(arguments[1]), arguments[2])
+        if project.is_temporary():
+            # DVC deletes the folder of the experiment, and what a killed run could continue from with it.
+            experiment = os.environ.get("DVC_EXP_NAME", project.root().name)
+            outside = project.home() / "outputs" / "experiments" / experiment / config.stage.name
+            config = config.model_copy(update={"run_dir": str(outside)})
+        _train(config, arguments, pure=True)
     elif arguments[:1] == ["--config"]:
         if len(arguments) != 2:
             raise UserError("--config: write `nudge train --config FILE`, without overrides: the file says it all")

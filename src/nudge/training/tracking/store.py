@@ -1,6 +1,7 @@
 """Which MLflow store the runs go to: the project's own, or the one that MLFLOW_TRACKING_URI names."""
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -68,8 +69,7 @@ def lasting(address: str) -> str:
 
 def shown(address: str) -> str:
     """Return an address as a person may read it: without a password."""
-    parts = urlsplit(address or own_uri())
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return re.sub(r"//[^/@]*@", "//", address or own_uri())
 
 
 def client(lasting_address: str | None = None) -> MlflowClient:
