@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from types import FrameType
 from typing import Any
 
@@ -95,10 +96,11 @@ class Launching:
             try:
                 self._launcher.launch(complete, initial_job_idx=min(jobs))
             except Exception as error:  # noqa: BLE001 - every launcher has its own; the files say what became of each job
-                print(f"launcher: {type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
+                line = f"{type(error).__name__}: {shorten(str(error), 300, placeholder=' …')}"
+                print(f"launcher: {line}", file=sys.stderr)
                 if self._slurm:
                     slurm.wait(self._folder.path)
-                return f"{type(error).__name__}"
+                return line
         return None
 
     @contextmanager

@@ -1,5 +1,6 @@
 """The jobs that submitit has given to Slurm, which go on whatever becomes of the process that asked for them."""
 
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ POLL_SECONDS = 5
 
 def _ids(sweep: Path) -> list[str]:
     # submitit keeps a folder for each job (an element of an array), named by its id.
-    return sorted({path.name for path in (sweep / ".submitit").glob("*") if path.name[:1].isdigit()})
+    return sorted(path.name for path in (sweep / ".submitit").glob("*") if re.fullmatch(r"\d+(_\d+)?", path.name))
 
 
 def cancel(sweep: Path) -> None:

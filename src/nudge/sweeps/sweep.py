@@ -128,7 +128,8 @@ class Sweep(ABC):
         names = ", ".join(map(str, failed))
         parent.close("FAILED" if failed else "FINISHED", f"jobs that failed: {names}" if failed else None)
         if failed:
-            raise RunError(f"{len(failed)} of {len(rows)} jobs failed: {names}; the others have ended well")
+            others = "" if len(failed) == len(rows) else "; the others have ended well"
+            raise RunError(f"{len(failed)} of {len(rows)} jobs failed: {names}{others}")
 
     def named(self, values: Mapping[str, str]) -> list[str]:
         """Name a job's run by its values, which tell it from its neighbours in charts."""
