@@ -35,7 +35,7 @@ def save(rows: Sequence[Row], metric: str, mode: str, folder: Path) -> list[Path
     paths = [
         _save(lambda: draw.plot_parallel_coordinate(study, target_name=metric), folder / "parallel_coordinates.png")
     ]
-    if len({score for _, score in rows}) > 1:
+    if len(varied) > 1 and len({score for _, score in rows}) > 1:
         paths.append(_save(lambda: draw.plot_param_importances(study, target_name=metric), folder / "importances.png"))
     return paths
 

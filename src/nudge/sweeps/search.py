@@ -39,7 +39,7 @@ class Settings(Section):
     study_name: str | None
     pruner: Literal["median", "none"]
     pruner_startup_trials: int = Field(ge=0)
-    pruner_warmup_steps: int = Field(ge=0)
+    pruner_warmup: float = Field(ge=0, le=1)
 
 
 class Search(Sweep):
@@ -139,10 +139,10 @@ class Search(Sweep):
     def _open(self, claimed: SweepFolder) -> optuna.Study:
         settings = self._settings
         self._storage = settings.storage or f"sqlite:///{claimed.path / 'study.db'}"
-        pruner: dict[str, str | int] = {
+        pruner: dict[str, str | float] = {
             "name": settings.pruner,
             "startup_trials": settings.pruner_startup_trials,
-            "warmup_steps": settings.pruner_warmup_steps,
+            "warmup": settings.pruner_warmup,
         }
         name = settings.study_name or claimed.path.name
         return study.make(self._storage, name, self._config.callbacks.checkpoint.mode, pruner)

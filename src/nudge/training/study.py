@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nudge.errors import UserError
 
-PRUNER = "nudge.pruner"  # attribute of a study: what its jobs prune by
+PRUNER = "nudge.pruner"  # attribute of a study: its pruner's name, startup_trials, and warmup (share of a run's steps)
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -25,7 +25,7 @@ def check(storage: str) -> None:
     _open(storage)
 
 
-def make(storage: str, name: str, mode: str, pruner: dict[str, str | int]) -> optuna.Study:
+def make(storage: str, name: str, mode: str, pruner: dict[str, str | float]) -> optuna.Study:
     """Make a study, or take the one that is there.
 
     Raises:
@@ -54,10 +54,10 @@ def sampler(seed: int, trial: int, startup_trials: int) -> BaseSampler:
     return TPESampler(n_startup_trials=startup_trials, constant_liar=True, seed=int(mixed))
 
 
-def _pruner(settings: dict[str, str | int]) -> BasePruner:
+def _pruner(settings: dict[str, str | float]) -> BasePruner:
     if settings["name"] == "none":
         return NopPruner()
-    return MedianPruner(int(settings["startup_trials"]), int(settings["warmup_steps"]))
+    return MedianPruner(int(settings["startup_trials"]))
 
 
 def _open(storage: str) -> RDBStorage:

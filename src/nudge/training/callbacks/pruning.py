@@ -35,6 +35,7 @@ class Pruning(Callback):
             self._reported = max(frozen.intermediate_values, default=0)
             if frozen.state == TrialState.RUNNING:
                 self._trial = Trial(found, frozen._trial_id)
+                self._warmup = found.user_attrs[study.PRUNER]["warmup"] * trainer.max_steps
                 self._sign = 1 if found.direction == optuna.study.StudyDirection.MINIMIZE else -1
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -47,6 +48,7 @@ class Pruning(Callback):
         if self._trial is not None and step > self._reported:  # a continued run comes by the same steps again
             # The study compares in the direction of its score; a loss is better when it is lower.
             self._trial.report(self._sign * loss, step)
-            stop = math.isfinite(loss) and self._trial.should_prune() and step < trainer.max_steps
+            early_or_over = step < self._warmup or step >= trainer.max_steps
+            stop = not early_or_over and math.isfinite(loss) and self._trial.should_prune()
         if trainer.strategy.broadcast(stop):
             raise Pruned(f"val/loss {loss:.4g} in step {step} is worse than the median of earlier trials")
