@@ -11,6 +11,9 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 from nudge.config.schema import ModelConfig
 
@@ -163,6 +166,18 @@ class Decoder(nn.Module):
             if name.endswith(("lm_head.weight", "embed_tokens.weight")):
                 std = self.config.embedding_std
             weight.normal_(0.0, std, generator=generator)
+
+
+def shard(model: Decoder, mesh: DeviceMesh) -> None:
+    """Divide a model's weights among the devices of a mesh (FSDP2): block by block, then the rest.
+
+    Each device holds its part of every matrix and gathers a block's weights only while it computes with them.
+    """
+    if any(isinstance(weight, DTensor) for weight in model.parameters()):
+        return
+    for block in model.model.layers:
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
 
 
 def same_document(documents_BT: Tensor) -> Tensor:

@@ -21,8 +21,15 @@ class MuonWithAdamW(Optimizer):
         self.both: tuple[Optimizer, Optimizer] = (muon, adamw)
         groups = [*muon.param_groups, *adamw.param_groups]
         super().__init__([{"params": group["params"], "lr": group["lr"]} for group in groups], {})
-        # Shared with the inner optimisers, so that a schedule changes theirs.
         self.param_groups = groups
+        self._share()
+
+    def _share(self) -> None:
+        """Let the two work on this one's groups and state, so that a schedule or a checkpoint changes theirs."""
+        muon, adamw = self.both
+        count = len(muon.param_groups)
+        muon.param_groups, adamw.param_groups = self.param_groups[:count], self.param_groups[count:]
+        muon.state = adamw.state = self.state
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -35,15 +42,10 @@ class MuonWithAdamW(Optimizer):
             optimizer.step()
         return loss
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return both states, by position."""
-        return {"both": [optimizer.state_dict() for optimizer in self.both]}
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load both states."""
-        for optimizer, state in zip(self.both, state_dict["both"], strict=True):
-            optimizer.load_state_dict(state)
-        self.param_groups = [group for optimizer in self.both for group in optimizer.param_groups]
+        """Load a state."""
+        super().load_state_dict(state_dict)
+        self._share()
 
 
 def build(config: schema.OptimizerConfig, model: nn.Module) -> Optimizer:

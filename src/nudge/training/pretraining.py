@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from nudge.config.schema import Config
 from nudge.data.tokenizer import PAD_ID
 from nudge.data.tokens import Tokens
+from nudge.model import decoder
 from nudge.model.decoder import Decoder
 from nudge.training import optimizers, schedules
 from nudge.training.batches import Batch
@@ -74,6 +75,11 @@ class Pretraining(LightningModule):
         self._answers_N: Tensor
         self.register_buffer("_answers_N", torch.from_numpy(np.array(validation.answers)), persistent=False)
         self._operations = operations
+
+    def configure_model(self) -> None:
+        """Divide the weights among devices, where the strategy is to (FSDP2); elsewhere leave them as they are."""
+        if self.device_mesh is not None:
+            decoder.shard(self.model, self.device_mesh["data_parallel"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the count of tokens."""

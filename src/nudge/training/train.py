@@ -215,6 +215,7 @@ def quiet_libraries() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*`srun` command is available.*",
+        ".*sync_dist=True.*",  # what we log is summed over all processes already
         ".*resuming from a checkpoint that ended before the epoch ended.*",  # our batches are a function of the step
     ):
         warnings.filterwarnings("ignore", message)

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 
 from nudge.data import files
 from nudge.errors import RunError
 from nudge.model.decoder import part_of
+from nudge.training.callbacks.gradients import norms
 from nudge.training.pretraining import Pretraining
 from nudge.training.tracking.run import MlflowRun
 
@@ -48,11 +49,13 @@ class Finite(Callback):
         """
         named = [(name, weight) for name, weight in pl_module.model.named_parameters() if weight.grad is not None]
         scaled = trainer.precision == "16-mixed"  # there the scaler skips steps whose gradient is infinite
-        norms = torch.stack([pl_module.step_loss.abs(), *([] if scaled else _norms(named))])
-        if bool(torch.isfinite(norms.sum())) or bool(torch.isfinite(norms).all()):
+        found = norms(
+            [pl_module.step_loss, *([] if scaled else [weight.grad for _, weight in named if weight.grad is not None])]
+        )
+        if bool(torch.isfinite(found).all()):
             return
         step, loss = trainer.global_step + 1, pl_module.step_loss.item()
-        broken = [name for (name, _), norm in zip(named, norms[1:].tolist(), strict=False) if not math.isfinite(norm)]
+        broken = [name for (name, _), norm in zip(named, found[1:].tolist(), strict=False) if not math.isfinite(norm)]
         first = broken[-1] if broken else None
         weights = [name for name, weight in named if not bool(torch.isfinite(weight).all())]
         documents = torch.cat([seen.flatten() for seen in self._seen])
@@ -75,7 +78,3 @@ class Finite(Callback):
             f"step {step}: the loss is {loss}{where}; batch: documents {', '.join(map(str, numbers[:SHOWN]))}, … "
             f"(all in {self._folder / FILE}); a lower optimizer.lr or trainer.gradient_clip often helps"
         )
-
-
-def _norms(named: list[tuple[str, nn.Parameter]]) -> list[Tensor]:
-    return list(torch._foreach_norm([weight.grad for _, weight in named if weight.grad is not None]))

@@ -1,11 +1,13 @@
 """Which part of the network the loss blames, and how far each step moves it."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from nudge.model.decoder import PARTS, part_of
 from nudge.training.pretraining import Pretraining
@@ -34,7 +36,7 @@ class Gradients(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Pretraining, optimizer: Any) -> None:  # type: ignore[override]
         """Measure the gradient that backpropagation left, and keep the weights."""
         if (trainer.global_step + 1) % self.every_n_steps == 0:
-            self._gradient_norms = torch._foreach_norm(_gradients(self._weights))
+            self._gradient_norms = norms(_gradients(self._weights))
             self._before = [weight.detach().clone() for weight in self._weights]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Pretraining, *_: Any) -> None:  # type: ignore[override]
@@ -42,12 +44,11 @@ class Gradients(Callback):
         if self._before is None:
             return
         steps = torch._foreach_sub([weight.detach() for weight in self._weights], self._before)
-        measured = [self._gradient_norms, torch._foreach_norm(steps), torch._foreach_norm(self._before)]
+        measured = [self._gradient_norms, norms(steps), norms(self._before)]
         self._before = None
         # One transfer from the device for all norms; the gradients are still there, now clipped.
-        clipped = torch._foreach_norm(_gradients(self._weights))
-        norms = torch.stack([norm for norms in (*measured, clipped) for norm in norms]).view(4, -1).tolist()
-        gradient, step, weight, clipped_total = (self._squared_by_part(row) for row in norms)
+        rows = torch.stack([*measured, norms(_gradients(self._weights))]).tolist()
+        gradient, step, weight, clipped_total = (self._squared_by_part(row) for row in rows)
         total = sum(gradient.values())
         metrics = {"grad/norm": math.sqrt(total), "grad/norm_clipped": math.sqrt(sum(clipped_total.values()))}
         for part, squared in gradient.items():
@@ -63,6 +64,12 @@ class Gradients(Callback):
         for part, norm in zip(self._parts, norms, strict=True):
             squared[part] += norm * norm
         return squared
+
+
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the L2 norm of each tensor, [N]; of the whole tensor where it is divided among devices."""
+    each = torch._foreach_norm(list(tensors))
+    return torch.stack([norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in each])
 
 
 def _gradients(weights: list[nn.Parameter]) -> list[Tensor]:

@@ -44,8 +44,7 @@ class Samples(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
         """Answer all prompts."""
-        if not trainer.is_global_zero:
-            return
+        # All processes answer, since one that holds a part of the weights can't without the others.
         with torch.compiler.set_stance("force_eager"):  # lengths change with every token: not worth compiling for
             answers = greedy(pl_module.model, list(self._prompts.values()), END_ID, LONGEST_ANSWER)
         for prompt, answer in zip(self._prompts, answers, strict=True):
