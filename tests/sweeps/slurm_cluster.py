@@ -102,6 +102,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         _wait_for_node(variables)
         yield variables
     finally:
+        _empty_queue(variables)
         for daemon in reversed(daemons):
             daemon.terminate()
             try:
@@ -109,6 +110,20 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+
+
+def _empty_queue(variables: dict[str, str]) -> None:
+    """End all jobs: their processes would outlive the daemons."""
+    environment = os.environ | variables
+    subprocess.run(["scancel", "--me"], env=environment, capture_output=True, check=False)
+    deadline = time.monotonic() + 45
+    while time.monotonic() < deadline:
+        done = subprocess.run(
+            ["squeue", "--noheader", "--me"], env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode or not done.stdout.strip():
+            return
+        time.sleep(0.5)
 
 
 def _wait_for(path: Path) -> None:

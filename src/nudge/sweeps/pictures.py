@@ -15,7 +15,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.visualization import matplotlib as draw
 
 Row = tuple[Mapping[str, str], float]  # a job's values, and its score
-LOG_FROM = 30  # values that span more than this are drawn on a logarithmic axis: learning rates are, seeds are not
+LOG_FROM = (
+    8  # values that span more than this are drawn on a logarithmic axis, as learning rates and widths are thought of
+)
 
 
 def save(rows: Sequence[Row], metric: str, mode: str, folder: Path) -> list[Path]:
