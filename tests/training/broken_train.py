@@ -1,5 +1,6 @@
 """`nudge` in which something goes wrong at a step, as NUDGE_TEST_BREAK says: `KIND@STEP`. Run by tests alone."""
 
+import ctypes
 import os
 import resource
 import sys
@@ -28,8 +29,10 @@ def breaking(self: Pretraining, batch: Any, batch_idx: int) -> torch.Tensor:
                 resource.setrlimit(resource.RLIMIT_AS, (used + 2**20, resource.RLIM_INFINITY))
                 torch.zeros(2**30)
             case "hang":
-                while True:
-                    pass
+                # In C, where Python hears no signal: as in a collective whose other side is gone.
+                mutex = ctypes.create_string_buffer(64)
+                for _ in range(2):
+                    ctypes.CDLL(None).pthread_mutex_lock(mutex)
     return original(self, batch, batch_idx)
 
 

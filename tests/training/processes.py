@@ -56,7 +56,7 @@ class Training:
             self.process = subprocess.Popen(
                 [*command, "train", *LONG, f"run_dir={run_dir}", *overrides],
                 cwd=project,
-                env=environment(**variables),
+                env=environment(OMP_NUM_THREADS="1", **variables),  # a small model gains nothing from more
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # so that what it leaves behind can be found

@@ -6,6 +6,7 @@ does not wait. If a step is not done within the grace period, the last checkpoin
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ class Stopping:
         self._received: int | None = None
         self._waits_for_step = False
         self._group: Any = None
-        self._timer: threading.Timer | None = None
+        self._over = threading.Event()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -43,13 +44,19 @@ class Stopping:
             yield
             return
         before = {signum: signal.signal(signum, self._hear) for signum in SIGNALS}
+        # Python calls handlers between its own instructions only: one that waits in a collective for a process that
+        # is gone would never hear. The system writes to this pipe at once, and a thread reads it.
+        ear, mouth = socket.socketpair()
+        mouth.setblocking(False)
+        wakeup = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._count_down, args=(ear,), name="grace", daemon=True).start()
         try:
             yield
         finally:
+            signal.set_wakeup_fd(wakeup)
+            mouth.close()
             for signum, handler in before.items():
                 signal.signal(signum, handler)
-            if self._timer is not None:
-                self._timer.cancel()  # it would end the next job of a sweep
 
     def pass_on(self) -> None:
         """Stop what comes after a run that was over before it could heed a signal: the next jobs of a sweep.
@@ -60,15 +67,22 @@ class Stopping:
         if self._received is not None:
             raise Stopped(self._received, f"stopped by {self._name()} when the run was done")
 
+    def _count_down(self, ear: socket.socket) -> None:
+        """Wait for the first signal; if the process is still there when the grace period is over, end it."""
+        while heard := ear.recv(1):
+            if heard[0] in SIGNALS:
+                self._over.wait(self._grace_seconds)
+                if not self._over.is_set():
+                    self._received = heard[0]
+                    self._leave()
+                return
+
     def _hear(self, signum: int, frame: FrameType | None) -> None:
         if self._received is not None:
             if signum == signal.SIGINT and self._received == signal.SIGINT:
                 raise KeyboardInterrupt
             return
         self._received = signum
-        self._timer = threading.Timer(self._grace_seconds, self._leave)
-        self._timer.daemon = True
-        self._timer.start()
         if not self._waits_for_step:
             raise Stopped(signum, f"stopped by {self._name()} before the first step")
 
@@ -91,6 +105,10 @@ class Stopping:
     def end(self) -> None:
         """Wait no longer: a signal from now on ends the run at once."""
         self._waits_for_step = False
+
+    def over(self) -> None:
+        """Stop the countdown: the run has told how it ended."""
+        self._over.set()
 
     def agreed(self, trainer: Trainer) -> bool:
         """Say whether any process of the run was asked to stop; all must call this at the end of the same step."""

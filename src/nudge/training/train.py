@@ -113,6 +113,7 @@ def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callb
             raise
         raise better from error
     finally:
+        stopping.over()
         if isinstance(launcher, ranks.Launcher):
             launcher.end()
     run.close("FINISHED")
