@@ -8,12 +8,18 @@ from importlib.metadata import version
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import pipeline, training
+from benchmarks import pipeline, sweeps, training
 
 
 def main() -> None:
     """Measure everything and print it."""
-    rows = [*training.recording(), *training.time_to_accuracy(), *pipeline.whole_and_no_op()]
+    rows = [
+        *training.recording(),
+        *training.time_to_accuracy(),
+        *pipeline.whole_and_no_op(),
+        *sweeps.in_parallel(),
+        *sweeps.memory(),
+    ]
     if "--json" in sys.argv:
         print(json.dumps(rows))
         return

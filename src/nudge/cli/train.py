@@ -59,7 +59,9 @@ def _train(config: Config, arguments: list[str], pure: bool = False) -> None:
 def _with_hydra(overrides: list[str]) -> None:
     """Let Hydra read the overrides, as any Hydra application would, and complain in our words."""
     wrong: list[UserError | RunError] = []
-    if not any(argument.startswith("-") for argument in overrides):
+    # Hydra's parser takes overrides only in one piece; `seed=1,2 -m optimizer=…` is typed easily.
+    overrides = sorted(overrides, key=lambda argument: argument not in ("-m", "--multirun"))
+    if not any(argument.startswith(("-", "sweep=")) for argument in overrides):
         # Hydra makes the job's folder before it calls the job: what is wrong must be said before that.
         check_writable(Path(compose(overrides).run_dir))
     register_resolvers()
@@ -68,6 +70,7 @@ def _with_hydra(overrides: list[str]) -> None:
 
     @hydra.main(config_path=str(project.conf()), config_name="config", version_base="1.3")
     def task(composed: DictConfig) -> None:
+        register_resolvers()  # once more: a sweep's job may be in another process
         config = resolve(composed)
         # Absolute, and where Hydra has put its own notes: jobs may have changed the working directory.
         output = Path(HydraConfig.get().runtime.output_dir)

@@ -3,6 +3,7 @@
 import re
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,6 +21,8 @@ def from_hydra(error: Exception) -> UserError:
         return UserError(f"{group}={name}: unknown {group} '{name}'{did_you_mean(name, error.options)}")
     if match := re.match(r"Could not override '(?:[^']*?@)?([^']*)'", lines[0]):
         key = match[1]
+        if key.startswith("hydra."):
+            return UserError(f"{key}: unknown key; `nudge train --cfg hydra` lists Hydra's own")
         return UserError(f"{key}: unknown key{did_you_mean(key, [*_keys(), *_groups()])}")
     if match := re.match(r"Key '([^']*)' is not in struct", lines[0]):
         return UserError(f"{match[1]}: unknown key{did_you_mean(match[1], _keys())}")
@@ -32,8 +35,12 @@ def _groups() -> list[str]:
 
 def _keys() -> list[str]:
     """List all keys that the configuration has without overrides, as `model.width`."""
-    with initialize_config_dir(str(project.conf()), version_base="1.3"):
-        return list(_dotted(compose("config")))
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a sweep asks from inside of Hydra
+    try:
+        with initialize_config_dir(str(project.conf()), version_base="1.3"):
+            return list(_dotted(compose("config")))
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def _dotted(section: DictConfig, prefix: str = "") -> list[str]:

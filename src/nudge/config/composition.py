@@ -3,8 +3,9 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -22,9 +23,14 @@ NOT_HASHED = {"resume", "run_dir", "export_dir", "tracking"}
 
 
 def register_resolvers() -> None:
-    """Make `${project_root:}` and `${run_stamp:}` known; a stamp is drawn once for each composed configuration."""
+    """Make `${project_root:}`, `${run_stamp:}` and `${mlp_width_for:WIDTH}` known.
+
+    A stamp is drawn once for each composed configuration.
+    """
     OmegaConf.register_new_resolver("project_root", lambda: str(project.root()), replace=True)
     OmegaConf.register_new_resolver("run_stamp", _run_stamp, use_cache=True, replace=True)
+    # As SwiGLU keeps the weights of a 4× MLP, rounded to a multiple of 16.
+    OmegaConf.register_new_resolver("mlp_width_for", lambda width: round(width * 8 / 3 / 16) * 16, replace=True)
 
 
 def _run_stamp() -> str:
@@ -56,7 +62,13 @@ def resolve(composed: DictConfig) -> Config:
     return parse(Config, plain)
 
 
+def computed(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave of a configuration what a run is told to compute, wherever it goes and whatever search watches it."""
+    kept = {key: value for key, value in plain.items() if key not in NOT_HASHED}
+    return kept | {"callbacks": {key: value for key, value in kept["callbacks"].items() if key != "pruning"}}
+
+
 def config_hash(config: Config) -> str:
     """Return a short hash that two runs share exactly if they are told to compute the same thing."""
-    content = config.model_dump(mode="json", exclude=NOT_HASHED)
+    content = computed(config.model_dump(mode="json"))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -157,11 +157,18 @@ class ProgressConfig(Section):
     every_n_steps: int = Field(ge=1)
 
 
+class PruningConfig(Section):
+    storage: str
+    study: str
+    trial: int = Field(ge=0)
+
+
 class CallbacksConfig(Section):
     checkpoint: CheckpointConfig
     gradients: GradientsConfig
     samples: SamplesConfig
     progress: ProgressConfig
+    pruning: PruningConfig | None
 
 
 class TrackingConfig(Section):

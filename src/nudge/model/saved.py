@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from nudge.config.composition import NOT_HASHED
+from nudge.config.composition import computed
 from nudge.config.schema import ModelConfig, parse
 from nudge.data import files, tokenizer
 from nudge.errors import UserError
@@ -76,7 +76,7 @@ def save(saved: Saved, folder: Path) -> None:
     if config.tied:  # one matrix, stored once
         del weights["lm_head.weight"]
     # Where the run's files went says nothing about the model, and would make equal models differ.
-    made_by = {key: value for key, value in saved.config.items() if key not in NOT_HASHED}
+    made_by = computed(saved.config)
     with files.replacing_folder(folder) as temporary:
         save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
         files.write_text(temporary / "config.json", json.dumps(content, indent=1) + "\n")

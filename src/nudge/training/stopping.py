@@ -58,6 +58,15 @@ class Stopping:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
+    def pass_on(self) -> None:
+        """Stop what comes after a run that was over before it could heed a signal: the next jobs of a sweep.
+
+        Raises:
+            Stopped: there was a signal.
+        """
+        if self._received is not None:
+            raise Stopped(self._received, f"stopped by {self._name()} when the run was done")
+
     def _count_down(self, ear: socket.socket) -> None:
         """Wait for the first signal; if the process is still there when the grace period is over, end it."""
         while heard := ear.recv(1):

@@ -85,7 +85,7 @@ def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callb
     _check_monitor(config, corpus)
     run = MlflowRun(config, folder, command)
     stopping = Stopping(config.trainer.grace_seconds, lambda reason: run.close("KILLED", reason))
-    trainer = build_trainer(config, folder, run, stopping, [samples, *watchers])
+    trainer = build_trainer(config, folder, run, stopping, [samples, *_pruning(config), *watchers])
     launcher = trainer.strategy.launcher
     if isinstance(launcher, ranks.Launcher):
         launcher.config_file = folder / "config.yaml"
@@ -117,6 +117,7 @@ def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callb
         if isinstance(launcher, ranks.Launcher):
             launcher.end()
     run.close("FINISHED")
+    stopping.pass_on()
     return Path(config.export_dir)
 
 
@@ -180,6 +181,15 @@ def build_trainer(
         enable_model_summary=False,
         default_root_dir=folder,
     )
+
+
+def _pruning(config: Config) -> list[pl.Callback]:
+    """Return what a search watches its runs with."""
+    if config.callbacks.pruning is None:
+        return []
+    from nudge.training.callbacks.pruning import Pruning  # imports Optuna
+
+    return [Pruning(config.callbacks.pruning)]
 
 
 def _export(config: Config, folder: Path, run: MlflowRun) -> None:
