@@ -195,7 +195,7 @@ def test_ctrl_c_ends_with_130_and_a_killed_run(small_project: Path) -> None:
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "KILLED"
-    assert run.data.tags["ended.reason"].startswith("interrupted in step")
+    assert run.data.tags["ended.reason"].startswith("stopped by Ctrl-C after step")
     assert len(client.get_metric_history(run.info.run_id, "train/loss")) >= 5, "what was measured before is kept"
 
 
