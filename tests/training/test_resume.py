@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from nudge.config.composition import compose
-from nudge.config.schema import Config, Muon
+from nudge.config.schema import CheckpointConfig, Config, Muon
 from nudge.errors import UserError
 from nudge.training import schedules
 from nudge.training.tracking import record, store
@@ -221,7 +222,7 @@ def test_a_checkpoint_elsewhere_begins_a_run_of_its_own_with_its_history(tiny: M
         (("model.width=32",), "holds a run with model.width=16, this one has model.width=32"),
         (("seed=5",), "seed=0, this one has seed=5; choose another run_dir, or start over with resume=never"),
         (("optimizer=adamw",), "optimizer.name=muon, this one has optimizer.name=adamw"),
-        (("resume=nowhere.ckpt",), "resume=nowhere.ckpt: no such checkpoint"),
+        (("resume=nowhere.ckpt",), "nowhere.ckpt: no such checkpoint"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_left_alone(tiny: Make, overrides: tuple[str, ...], expected: str) -> None:
@@ -274,3 +275,112 @@ def test_a_checkpoint_is_found_by_a_name_with_odd_characters(tiny: Make, tmp_pat
     found = record.read(odd)
     assert found is not None
     assert found.resumed == [4]
+
+
+def test_a_checkpoint_that_was_brought_along_is_begun_with_and_not_deleted(tiny: Make) -> None:
+    # Its folder had no run.json, and was cleared for the new run before the checkpoint was read.
+    config, elsewhere = tiny(), tiny()
+    train(config)
+    brought = Path(elsewhere.run_dir) / "checkpoints/last.ckpt"
+    brought.parent.mkdir(parents=True)
+    shutil.copy(Path(config.run_dir) / "checkpoints/last.ckpt", brought)
+    train(changed(elsewhere, resume=str(brought), trainer={"max_steps": 12}))
+    assert checkpoint(elsewhere)["global_step"] == 12
+
+
+def test_the_same_branch_once_more_goes_on_with_its_own_steps(tiny: Make) -> None:
+    config, branch = tiny(), tiny("callbacks.checkpoint.every_n_steps=2", "trainer.max_steps=16")
+    train(config)
+    branch = changed(branch, resume=f"{config.run_dir}/checkpoints/last.ckpt")
+    with pytest.raises(Cut):
+        train(branch, [CutAt(13)])
+    first = record.read(Path(branch.run_dir))
+    train(branch)
+    now = record.read(Path(branch.run_dir))
+    assert first is not None
+    assert now is not None
+    assert (now.run_id, now.resumed) == (first.run_id, [12])
+    other = tiny()
+    train(other)
+    with pytest.raises(UserError, match="holds another run"):
+        train(changed(branch, run_dir=other.run_dir))
+
+
+def test_a_finished_run_is_not_lost_to_another_configuration(tiny: Make) -> None:
+    config = tiny()
+    train(config)
+    weights = checkpoint(config)["state_dict"]
+    for other in (changed(config, seed=5), changed(config, optimizer={"lr": 0.5})):
+        with pytest.raises(UserError, match="holds a"):
+            train(other)
+    assert_equal(weights, checkpoint(config)["state_dict"])
+
+
+def test_a_record_that_cannot_be_read_costs_nothing(tiny: Make) -> None:
+    config = tiny()
+    train(config)
+    (Path(config.run_dir) / "run.json").write_text("")
+    with pytest.raises(UserError, match=r"run.json: unreadable"):
+        train(config)
+    (Path(config.run_dir) / "run.json").unlink()
+    train(config)
+    (older,) = Path(config.run_dir).glob("older-*")
+    assert (older / "checkpoints/last.ckpt").exists()
+
+
+def test_best_is_of_one_metric_and_of_a_file_that_is_there(tiny: Make) -> None:
+    # An accuracy of 0.005 was compared with losses, and no later loss was lower.
+    config = tiny("callbacks.checkpoint.every_n_steps=2", "trainer.max_steps=12")
+    with pytest.raises(Cut):
+        train(config, [CutAt(6)])
+    train(changed(config, callbacks={"checkpoint": CheckpointConfig(every_n_steps=2, monitor="val/loss", mode="min")}))
+    assert checkpoint(config, "best")["global_step"] == 12
+    branch = tiny("trainer.max_steps=10", "trainer.val_every_n_steps=100", "callbacks.samples.prompts=[two plus two]")
+    train(changed(branch, resume=f"{config.run_dir}/checkpoints/best.ckpt", trainer={"max_steps": 13}))
+    assert checkpoint(branch)["global_step"] == 13, "there is no best one, and the last is exported"
+
+
+def test_a_line_that_cannot_be_read_stops_nobody(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny("callbacks.checkpoint.every_n_steps=2")
+    with pytest.raises(Cut):
+        train(config, [CutAt(5)])
+    with (Path(config.run_dir) / "journal.jsonl").open("ab") as journal:
+        journal.write(b'{"metrics"{"status": "FAILED"}\n')
+    train(config)
+    assert "a line that can't be read is passed over" in capsys.readouterr().err
+    found = record.read(Path(config.run_dir))
+    assert found is not None
+    assert found.status == "FINISHED"
+
+
+def test_odd_names_of_tags_are_kept(tiny: Make) -> None:
+    config = tiny()
+    tracking = config.tracking.model_copy(update={"tags": {"a//b": "x", "/c": "y", "../d": "z"}})
+    train(config.model_copy(update={"tracking": tracking}))
+    found = record.read(Path(config.run_dir))
+    assert found is not None
+    assert found.run_id is not None
+    tags = store.client().get_run(found.run_id).data.tags
+    assert (tags["a__b"], tags["_c"], tags["___d"]) == ("x", "y", "z")
+
+
+def test_addresses_are_shown_without_passwords() -> None:
+    text = "no answer from http://user:s3c@ret@127.0.0.1:9/api and sqlite:////data/mlflow.db"
+    assert store.redacted(text) == "no answer from http://127.0.0.1:9/api and sqlite:////data/mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("variables", "overrides"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "1"}, ()),
+        ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, ("trainer=ddp_cpu",)),
+        ({}, ("trainer=ddp_cpu", "trainer.num_nodes=2")),
+    ],
+)
+def test_processes_that_others_start_are_refused(
+    tiny: Make, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], overrides: tuple[str, ...]
+) -> None:
+    for key, value in variables.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(UserError, match=r"nudge starts its processes itself|one machine only"):
+        train(tiny(*overrides))

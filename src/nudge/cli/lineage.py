@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from rich.console import Console
 from rich.table import Table
 
@@ -12,6 +13,7 @@ from nudge.errors import UserError
 from nudge.model import saved
 from nudge.training.tracking import record, store
 from nudge.training.tracking.lineage import NOTE
+from nudge.training.tracking.sender import first_line
 from nudge.training.train import MODEL_DIGEST
 
 SHOWN = ("git.commit", "git.dirty", "dvc.data", "dvc.exp.name", "config.hash", "seed", "stage")
@@ -26,7 +28,11 @@ def lineage(path: Path, as_json: bool) -> None:
     Raises:
         UserError: no run in the store made it.
     """
-    run = _run_of(path)
+    store.check_reachable()
+    try:
+        run = _run_of(path)
+    except MlflowException as error:
+        raise UserError(f"{path}: its run is not in the store any more ({first_line(error)})") from error
     found: dict[str, Any] = {
         "path": str(path),
         "run_id": run.info.run_id,

@@ -6,10 +6,12 @@ from pathlib import Path
 import click
 
 from nudge.errors import RunError, Stopped, UserError
+from nudge.orphans import end_with_parent
 
 
 def run() -> None:
     """Run the command line; exit with 0 done, 1 failed, 2 wrong request, 130 interrupted, 143 told to stop."""
+    end_with_parent()
     try:
         main(standalone_mode=False)
     except UserError as error:

@@ -22,7 +22,7 @@ def sync(folders: list[Path]) -> None:
         RunError: a store doesn't answer; what was sent before stays sent.
     """
     found: list[Path] = []
-    for folder in folders or [project.home() / "outputs"]:
+    for folder in folders or sorted({project.home() / "outputs", project.root() / "outputs"}):
         runs = sorted(path.parent for path in folder.rglob(record.FILE))
         if folders and not runs:
             raise UserError(f"{folder}: no run there; a run's folder holds {record.FILE}")
@@ -34,17 +34,21 @@ def sync(folders: list[Path]) -> None:
                 failed += not _send(folder)
         except Timeout:
             print(f"{folder}: still training; it sends by itself", file=sys.stderr)
+        except OSError as error:
+            print(f"{folder}: {error}", file=sys.stderr)
+            failed += 1
     if failed:
-        raise RunError(f"{failed} runs could not be sent; start their server, then call `nudge sync` again")
+        raise RunError(f"{failed} runs could not be sent; mend what is said above, then call `nudge sync` again")
 
 
 def _send(folder: Path) -> bool:
-    work = sender.Sender(folder)
-    where = store.shown(work.record.store)
+    where = "its store"
     try:
+        work = sender.Sender(folder)
+        where = store.shown(work.record.store)
         count = work.deliver()
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one run, the others go out
-        print(f"{folder}: {where} does not take it ({str(error).strip().splitlines()[0]})", file=sys.stderr)
+        print(f"{folder}: {where} does not take it ({sender.first_line(error)})", file=sys.stderr)
         return False
     print(f"{folder}: {count} entries sent to {where}, run {work.record.run_id}", file=sys.stderr)
     return True

@@ -9,6 +9,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra.utils import to_absolute_path
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -72,6 +73,8 @@ def _with_hydra(overrides: list[str]) -> None:
     def task(composed: DictConfig) -> None:
         register_resolvers()  # once more: a sweep's job may be in another process
         config = resolve(composed)
+        if config.resume not in ("auto", "never"):  # Hydra may have changed the working directory
+            config = config.model_copy(update={"resume": to_absolute_path(config.resume)})
         # Absolute, and where Hydra has put its own notes: jobs may have changed the working directory.
         output = Path(HydraConfig.get().runtime.output_dir)
         export = output / "model" if config.export_dir == f"{config.run_dir}/model" else Path(config.export_dir)

@@ -89,6 +89,7 @@ class Launching:
                 f"hydra.sweep.dir={quoted(self._folder.path)}",
                 f"hydra.sweep.subdir={number}",  # launchers count from the first job that they are given
                 f"tracking.parent={self._parent}",
+                "tracking.unreachable=go_on",  # the store answered when the sweep began; an outage ends no job
             ]
             for number, overrides in jobs.items()
         ]

@@ -96,15 +96,10 @@ class Sweep(ABC):
 
         if claimed.continued:
             print(f"sweep: going on in {claimed.path}; resume=never starts anew", file=sys.stderr)
-        parent = ParentRun(config, claimed.sheet.parent)
-        claimed.save(parent=parent.run_id)
         varied = {key: override.get_value_string() for key, override in self._plan.swept.items()}
-        parent.describe(
-            config.tracking.run_name or f"sweep {' '.join(varied)}".strip(),
-            claimed.path,
-            varied,
-            {"sweep": self.kind, "sweep.arguments": " ".join(self._arguments)},
-        )
+        parent = ParentRun(config, claimed.path, config.tracking.run_name or f"sweep {' '.join(varied)}".strip())
+        claimed.save(parent=parent.run_id)
+        parent.describe(varied, {"sweep": self.kind, "sweep.arguments": " ".join(self._arguments)})
         checkpoint = config.callbacks.checkpoint
         try:
             self.go(claimed, self._launching(claimed, parent.run_id))

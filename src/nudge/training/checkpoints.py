@@ -115,12 +115,13 @@ class Checkpoints(Checkpoint):
             self._run.note(step=trainer.global_step, score=self._best)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best score."""
-        return {"best": self._best}
+        """Return the best score, and of what it is."""
+        return {"best": self._best, "monitor": self._config.monitor, "mode": self._config.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best score."""
-        self._best = state_dict["best"]
+        """Take over the best score, if it is of the same metric and the checkpoint that has it is here."""
+        same = (state_dict["monitor"], state_dict["mode"]) == (self._config.monitor, self._config.mode)
+        self._best = state_dict["best"] if same and is_whole(self._folder / f"{BEST}.ckpt") else None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the random states of all ranks, and say that the step is complete.
@@ -162,11 +163,21 @@ def check(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             if (broken := archive.testzip()) is not None:
                 raise UserError(f"{path}: damaged checkpoint (checksum of {broken} is wrong); take another")
-        load(path)
+        if "hyper_parameters" not in load(path):
+            raise UserError(f"{path}: not a checkpoint of nudge; take another")
     except UserError:
         raise
     except Exception as error:  # torch and zipfile raise anything from EOFError to UnpicklingError
         raise UserError(f"{path}: damaged checkpoint ({str(error).splitlines()[0]}); take another") from error
+
+
+def is_whole(path: Path) -> bool:
+    """Say whether a checkpoint is there and can be read."""
+    try:
+        check(path)
+    except UserError:
+        return False
+    return True
 
 
 def newest(folder: Path) -> Path | None:

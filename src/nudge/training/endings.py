@@ -35,12 +35,14 @@ def explained(error: BaseException, step: int) -> BaseException:
             signal.SIGINT, f"interrupted by Ctrl-C in step {step}; the steps since the last checkpoint are lost"
         )
     text = str(error)
-    again = "the same command then continues from the last checkpoint"
+    again = "the same command with this run's run_dir then goes on from the last checkpoint"
+    if isinstance(error, SystemExit) and not error.code:
+        return RunError(f"something called sys.exit() in step {step}; {again}")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in text
     ):
         return RunError(
-            f"out of memory in step {step} ({_first_line(text)}); lower trainer.batch_size, or raise trainer.accumulate"
+            f"out of memory in step {step} ({_first_line(text)}); raise trainer.accumulate, or lower trainer.batch_size"
         )
     if isinstance(error, OSError) and error.errno in FULL:
         return RunError(f"no space left in step {step} ({text}); make room, {again}")

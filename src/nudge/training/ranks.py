@@ -5,7 +5,6 @@ when another rank dies, so that nobody is left to say how the run ended. This on
 configuration, and lets the rank that is left tell the story.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -18,20 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
 from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from nudge.config.schema import TrainerConfig
+from nudge.errors import UserError
+from nudge.orphans import PARENT
 
 CHECKPOINT = "NUDGE_CHECKPOINT"  # tells the other ranks what rank 0 found to continue from; empty: nothing
-PR_SET_PDEATHSIG = 1
 # A rank that loses another fails by itself within seconds, or hangs in a collective for many minutes.
 SECONDS_TO_FAIL = 20.0
 
@@ -41,15 +36,10 @@ def is_child() -> bool:
     return CHECKPOINT in os.environ and int(os.environ.get("LOCAL_RANK", 0)) > 0
 
 
-def die_with_parent() -> None:
-    """Let the system kill this process when the one that started it ends in any way."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 class Launcher(_SubprocessScriptLauncher):
     """Start ranks 1, 2, … of this machine with a run's `config.yaml`, and watch over them."""
 
+    noticed: threading.Event
     config_file: Path
     on_death: Callable[[str], None]
 
@@ -70,7 +60,8 @@ class Launcher(_SubprocessScriptLauncher):
         }
         command = [sys.executable, "-m", "nudge", "train", "--config", str(self.config_file)]
         for rank in range(1, self.num_processes):
-            self.procs.append(subprocess.Popen(command, env={**os.environ, **places, "LOCAL_RANK": str(rank)}))
+            own = {"LOCAL_RANK": str(rank), PARENT: str(os.getpid())}
+            self.procs.append(subprocess.Popen(command, env={**os.environ, **places, **own}))
         threading.Thread(target=self._watch, name="ranks", daemon=True).start()
 
     def _watch(self) -> None:
@@ -79,9 +70,8 @@ class Launcher(_SubprocessScriptLauncher):
             if not self.procs or all(proc.returncode == 0 for proc in self.procs):
                 return
             time.sleep(0.2)
-        time.sleep(SECONDS_TO_FAIL)
-        if not self.procs:
-            return  # this rank has noticed and left
+        if self.noticed.wait(SECONDS_TO_FAIL):
+            return  # this rank tells by itself how the run ends
         self.on_death(f"rank {self.procs.index(dead[0]) + 1} died ({_cause(dead[0].returncode)})")
         self.end()
         os._exit(1)
@@ -128,20 +118,28 @@ def strategy(config: TrainerConfig) -> Strategy | str:
     return "auto"
 
 
-def environment(config: TrainerConfig) -> ClusterEnvironment:
+def check(config: TrainerConfig) -> None:
+    """Check that this process is the first of its run, or one that the first has started.
+
+    Raises:
+        UserError: something else starts processes.
+    """
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) if "SLURM_PROCID" in os.environ else 1
+    if "TORCHELASTIC_RUN_ID" in os.environ or (tasks > 1 and config.devices > 1):
+        raise UserError(
+            "trainer.devices: nudge starts its processes itself; call `nudge train` once, without torchrun, and in "
+            "Slurm as one task with several CPUs or GPUs"
+        )
+    if config.num_nodes > 1:
+        raise UserError(f"trainer.num_nodes={config.num_nodes}: runs on one machine only, so far; write 1")
+
+
+def environment() -> ClusterEnvironment:
     """Return how the processes of a run find each other.
 
-    Slurm's variables are in the environment of everything that is typed inside an allocation, also of a run that has
-    nothing to do with its tasks; Lightning would wait for those tasks.
+    Named outright: Lightning would take Slurm's variables, which are in the environment of everything that is typed
+    inside an allocation, for a description of this run, and wait for tasks that do not exist.
     """
-    if TorchElasticEnvironment.detect():
-        return TorchElasticEnvironment()
-    tasks, processes = int(os.environ.get("SLURM_NTASKS", 0)), config.devices * config.num_nodes
-    if processes > 1 and tasks == processes:
-        return SLURMEnvironment(auto_requeue=False)  # we save and leave by ourselves, and `resume=auto` goes on
-    if processes > 1 and tasks:
-        print(f"SLURM_NTASKS={tasks}, but trainer.devices × num_nodes = {processes}: starting the processes here",
-              file=sys.stderr)  # fmt: skip
     return LightningEnvironment()
 
 

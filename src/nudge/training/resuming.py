@@ -21,6 +21,9 @@ from nudge.training.tracking.record import Record
 FIXED = ("seed", "data", "tokenizer", "model", "stage", "optimizer.name", "trainer.batch_size")
 # Values that say where and how, not what is computed.
 FREE = ("resume", "run_dir", "export_dir", "tracking")
+# Values that change how fast or how visibly it is computed; curves before and after such a change fit together.
+HOW = ("trainer.accumulate", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.num_workers",
+       "trainer.grace_seconds", "trainer.max_steps", "callbacks")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,17 +57,22 @@ def decide(config: Config, folder: Path, digests: Mapping[str, str], pure: bool)
     if config.resume == "never":
         return Start()
     if config.resume != "auto":
-        return _from_path(config, folder, Path(config.resume))
+        return _from_path(config, folder, Path(config.resume), digests)
     found = record.read(folder)
     if found is None:
         return Start()
     changed = changes(found.config, config.model_dump(mode="json"))
-    longer = config.trainer.max_steps > found.step
-    if found.status == "FINISHED" and (pure or not longer or set(changed) != {"trainer.max_steps"}):
-        return Start()  # nothing is left to do of it
-    if pure and (changed or found.data != digests["data"] or found.code != digests["code"]):
+    elsewhere = found.store != store.lasting(store.uri())
+    if found.status == "FINISHED" and not changed:
+        return _over_again(config, found)  # nothing is left to do of it
+    if pure and (changed or elsewhere or found.data != digests["data"] or found.code != digests["code"]):
         return Start()
-    if found.store != store.lasting(store.uri()):
+    if found.status == "FINISHED" and config.trainer.max_steps <= found.step:
+        raise UserError(
+            f"run_dir={folder}: holds a finished run with other values ({', '.join(changed)}); choose another run_dir, "
+            "raise trainer.max_steps to go on with it, or start over with resume=never"
+        )
+    if elsewhere:
         raise UserError(
             f"run_dir={folder}: its run is in the store {store.shown(found.store)}, but runs now go to "
             f"{store.shown(store.uri())}; set MLFLOW_TRACKING_URI to the former, or start over with resume=never"
@@ -76,6 +84,9 @@ def decide(config: Config, folder: Path, digests: Mapping[str, str], pure: bool)
             "with resume=never"
         )
     checkpoint = checkpoints.newest(folder / "checkpoints")
+    if checkpoint is None and found.branched_from:
+        checkpoint = Path(found.branched_from)
+        checkpoints.check(checkpoint)
     if checkpoint is None and changed:
         return Start()
     if found.code != digests["code"]:
@@ -84,19 +95,34 @@ def decide(config: Config, folder: Path, digests: Mapping[str, str], pure: bool)
     return Start(checkpoint, found)
 
 
-def _from_path(config: Config, folder: Path, path: Path) -> Start:
+def _over_again(config: Config, found: Record) -> Start:
+    """Begin a finished run once more, from where it began."""
+    if found.branched_from is None or config.resume == "auto":
+        return Start()
+    path = Path(found.branched_from)
+    return Start(path, branches_from=path.parents[1])
+
+
+def _from_path(config: Config, folder: Path, path: Path, digests: Mapping[str, str]) -> Start:
+    path = path.resolve()
     if not path.is_file():
         raise UserError(f"resume={path}: no such checkpoint; resume=auto takes the newest of run_dir, if there is one")
     checkpoints.check(path)
-    content = checkpoints.load(path)
-    changed = changes(content["hyper_parameters"]["config"], config.model_dump(mode="json"))
+    changed = changes(checkpoints.load(path)["hyper_parameters"]["config"], config.model_dump(mode="json"))
     _check_same_run(changed, f"resume={path}", "a checkpoint fits only the run that it is of")
-    of = path.resolve().parents[1]
-    found = record.read(of)
-    if of != folder.resolve():
-        return Start(path, branches_from=of if found else None)
-    _check_no_other_history(changed, folder, path)
-    return Start(path, continues=found)
+    of = path.parents[1] if len(path.parents) > 1 else path.parent
+    here, there = record.read(folder), record.read(of)
+    if of == folder:
+        if here is not None and here.data != digests["data"]:
+            raise UserError(f"resume={path}: the corpus has changed since this run began; choose another run_dir")
+        _check_no_other_history(changed, folder, path)
+        return Start(path, continues=here)
+    if here is None:
+        return Start(path, branches_from=of if there else None)
+    if here.branched_from != str(path):
+        raise UserError(f"run_dir={folder}: holds another run; choose another run_dir, or resume=auto to go on with it")
+    # The same command once more: its own run has begun, and goes on.
+    return decide(config.model_copy(update={"resume": "auto"}), folder, digests, pure=False)
 
 
 def _check_same_run(changed: Mapping[str, tuple[Any, Any]], where: str, mend: str) -> None:
@@ -107,7 +133,8 @@ def _check_same_run(changed: Mapping[str, tuple[Any, Any]], where: str, mend: st
 
 def _check_no_other_history(changed: Mapping[str, Any], folder: Path, checkpoint: Path | None) -> None:
     """Refuse to put two different curves into one history: MLflow can't take points back."""
-    if not changed or checkpoint is None or not (folder / JOURNAL).exists():
+    curves = [key for key in changed if not any(key == how or key.startswith(f"{how}.") for how in HOW)]
+    if not curves or checkpoint is None or not (folder / JOURNAL).exists():
         return
     journal = Journal(folder / JOURNAL)
     told, step = journal.last_step(), checkpoints.load(checkpoint)["global_step"]
@@ -115,7 +142,7 @@ def _check_no_other_history(changed: Mapping[str, Any], folder: Path, checkpoint
     if told > step:
         raise UserError(
             f"run_dir={folder}: its run got to step {told}, its checkpoint holds step {step}, and "
-            f"{next(iter(changed))} is changed; continue with the old value, or in a new folder: "
+            f"{curves[0]} is changed; continue with the old value, or in a new folder: "
             f"run_dir=NEW resume={checkpoint}"
         )
 

@@ -1,6 +1,7 @@
 """A run's own folder: one process at a time works in it, and what another run left there is not lost."""
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,8 +54,9 @@ def claimed(folder: Path) -> Iterator[None]:
         who = f"process {found.pid} on {found.host}" if found else "another process"
         raise UserError(f"run_dir={folder}: {who} is training there; choose another folder, or wait for it") from error
     try:
-        for torn in (folder / "checkpoints").glob(".*.ckpt.*"):  # a kill has ended its writing
-            torn.unlink()
+        for place in (folder, folder / "checkpoints"):
+            for torn in place.glob(".*.*.*-*"):  # a kill has ended its writing
+                torn.unlink()
         yield
     finally:
         lock.release()
@@ -70,22 +72,33 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def clear(folder: Path) -> None:
-    """Make room for a new run; what the store does not have yet of an older one is moved to a folder inside."""
+def clear(folder: Path, keep: Path | None) -> None:
+    """Make room for a new run. What the store does not have yet of an older one is moved to a folder inside, and so
+    is what nobody has recorded.
+
+    Args:
+        folder: the run's, claimed.
+        keep: a checkpoint that the new run begins with.
+    """
     old = record.read(folder)
     if old is not None and old.status == "RUNNING":
         dead_runs.end(folder, "given up: another run was started in its folder")
-    if old is not None and sender.unsent(folder):
-        aside = folder / f"unsent-{old.key}"
+    names = [name for name in LEFT if (folder / name).exists()]
+    if keep is not None and keep.parent == folder / "checkpoints":
+        names.remove("checkpoints")
+    if not names:
+        return
+    if old is None or sender.unsent(folder):
+        aside = folder / (f"unsent-{old.key}" if old else f"older-{secrets.token_hex(4)}")
         aside.mkdir()
-        for name in LEFT:
-            if (folder / name).exists():
-                (folder / name).rename(aside / name)
-    for name in LEFT:
+        for name in names:
+            (folder / name).rename(aside / name)
+        return
+    for name in names:
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
         else:
-            (folder / name).unlink(missing_ok=True)
+            (folder / name).unlink()
 
 
 def branch(source: Path, folder: Path, checkpoint: Path) -> None:

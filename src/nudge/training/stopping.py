@@ -84,7 +84,7 @@ class Stopping:
             return
         self._received = signum
         if not self._waits_for_step:
-            raise Stopped(signum, f"stopped by {self._name()} before the first step")
+            raise Stopped(signum, f"stopped by {self._name()} outside of a step")
 
     def _leave(self) -> None:
         reason = f"{self._name()}; the step was not done within trainer.grace_seconds={self._grace_seconds:g}"

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -55,11 +56,11 @@ def train(
         Stopped: a signal has stopped it, after a checkpoint.
     """
     quiet_libraries()
+    ranks.check(config.trainer)
     machine.check_devices(config.trainer)
     folder = run_folder.make(config)
     with ranks.as_it_was():
         if ranks.is_child():
-            ranks.die_with_parent()
             checkpoint = os.environ[ranks.CHECKPOINT]
             return _run(config, folder, Start(Path(checkpoint) if checkpoint else None), watchers, command)
         with run_folder.claimed(folder):
@@ -89,6 +90,7 @@ def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callb
     launcher = trainer.strategy.launcher
     if isinstance(launcher, ranks.Launcher):
         launcher.config_file = folder / "config.yaml"
+        launcher.noticed = threading.Event()
         launcher.on_death = lambda reason: run.close("FAILED", reason)
     try:
         with stopping.listening():
@@ -102,8 +104,10 @@ def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callb
                 _log_files(folder, run, samples)
     except BaseException as error:
         better = endings.explained(error, trainer.global_step + 1)
+        if isinstance(launcher, ranks.Launcher):
+            launcher.noticed.set()
         if run.is_open:
-            with suppress(OSError):  # on a full disk the status is what matters
+            with suppress(Exception):  # on a full disk, say, the status is what matters
                 if not isinstance(better, RunError | Stopped):
                     files.write_text(folder / ERROR, traceback.format_exc())
                     run.log_file(folder / ERROR)
@@ -123,18 +127,19 @@ def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callb
 
 def _open(run: MlflowRun, config: Config, folder: Path, start: Start) -> None:
     """Open the MLflow run: the one that goes on, or a new one."""
-    if run.check_store():
+    reachable = bool(run.check_store())
+    if reachable:
         dead_runs.close_all(besides=folder)
     digests = resuming.digests()
     if start.continues is not None:
         step = checkpoints.load(start.checkpoint)["global_step"] if start.checkpoint else 0
         print(f"{folder}: goes on after step {step}", file=sys.stderr)
-        run.open(record.continued(start.continues, config, digests, step), continues=True)
+        run.open(record.continued(start.continues, config, digests, step), continues=True, reachable=reachable)
         return
-    run_folder.clear(folder)
+    run_folder.clear(folder, start.checkpoint)
     if start.branches_from is not None and start.checkpoint is not None:
         run_folder.branch(start.branches_from, folder, start.checkpoint)
-    run.open(record.new(config, digests), continues=False)
+    run.open(record.new(config, digests, start.checkpoint), continues=False, reachable=reachable)
 
 
 def _log_files(folder: Path, run: MlflowRun, samples: Samples) -> None:
@@ -167,7 +172,7 @@ def build_trainer(
         num_sanity_val_steps=0,
         logger=run,
         log_every_n_steps=1,
-        plugins=[checkpoints.WholeFiles(), ranks.environment(settings)],
+        plugins=[checkpoints.WholeFiles(), ranks.environment()],
         callbacks=[
             Finite(folder, run),
             Gradients(config.callbacks.gradients.every_n_steps),
@@ -195,7 +200,9 @@ def _pruning(config: Config) -> list[pl.Callback]:
 def _export(config: Config, folder: Path, run: MlflowRun) -> None:
     """Put the best weights and the curves where the next stages look for them."""
     export = Path(config.export_dir)
-    saved.save(saved.load(folder / "checkpoints" / f"{checkpoints.BEST}.ckpt"), export)
+    best, last = (folder / "checkpoints" / f"{name}.ckpt" for name in (checkpoints.BEST, checkpoints.LAST))
+    # A run that began late, and was not validated since, has no best one.
+    saved.save(saved.load(best if best.exists() else last), export)
     export_curves(run.journal, export / "curves")
     run.set_tag(MODEL_DIGEST, saved.digest(export))
 

@@ -59,5 +59,6 @@ class Samples(Callback):
 
     def table(self) -> list[dict[str, Any]]:
         """Return all answers, prompt by prompt, so that the way from noise to right is read at once."""
-        order = list(self._prompts)
+        # A continued run may ask other questions than before.
+        order = list(dict.fromkeys([*self._prompts, *(row["prompt"] for row in self._rows)]))
         return sorted(self._rows, key=lambda row: (order.index(row["prompt"]), row["step"]))

@@ -12,9 +12,9 @@ from mlflow.exceptions import MlflowException
 from nudge.training.tracking import record, store
 from nudge.training.tracking.journal import FILE as JOURNAL
 from nudge.training.tracking.journal import Journal
-from nudge.training.tracking.sender import Sender
+from nudge.training.tracking.sender import FOLDER, HOST, Sender, first_line
 
-HOST, FOLDER, REASON = "nudge.host", "nudge.folder", "ended.reason"
+REASON = "ended.reason"
 LOCK = ".lock"
 GONE = "its process is gone without a word: killed, out of memory, or the machine stopped"
 
@@ -40,9 +40,17 @@ def close_all(besides: Path) -> None:
             else:
                 with FileLock(folder / LOCK, timeout=0):
                     _close(run, folder)
-        except (Timeout, OSError):
-            continue  # alive, or not ours to touch
-        print(f"MLflow: closed run {run.info.run_id} ({run.info.run_name}): {GONE}", file=sys.stderr)
+        except Timeout:
+            continue  # alive
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one run must not keep others from starting
+            print(f"MLflow: run {run.info.run_id} can't be closed ({first_line(error)})", file=sys.stderr)
+            continue
+        now = client.get_run(run.info.run_id)
+        print(
+            f"MLflow: closed run {run.info.run_id} ({run.info.run_name}), {now.info.status}: "
+            f"{now.data.tags.get(REASON, 'its end had not been sent')}",
+            file=sys.stderr,
+        )
 
 
 def _close(run: Run, folder: Path) -> None:

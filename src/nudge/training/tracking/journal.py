@@ -4,8 +4,10 @@ The journal is the run's own record: it survives a kill at any moment, the curve
 run that continues knows from it what has been told already. Who sends it to a server is `sender.py`.
 """
 
+import errno
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,8 @@ class Journal:
         line = json.dumps(entry).encode() + b"\n"
         written = self._file.write(line)
         if written != len(line):  # a disk that fills up takes the first part only
-            raise OSError(28, os.strerror(28), str(self.path))
+            self._file.truncate(self._file.tell() - (written or 0))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def metrics(self, step: int, values: Mapping[str, float], time_ms: int) -> None:
         """Write the points of optimiser step `step` that are not there yet."""
@@ -75,4 +78,9 @@ def entries(path: Path, offset: int = 0) -> Iterator[tuple[Entry, int]]:
             if not line.endswith(b"\n"):
                 return
             offset += len(line)
-            yield json.loads(line), offset
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                print(f"{path}: a line that can't be read is passed over", file=sys.stderr)
+                continue
+            yield entry, offset

@@ -48,10 +48,11 @@ def tags(config: Config) -> dict[str, str]:
 
 def uncommitted(folder: Path) -> Path | None:
     """Write what the working tree has changed since its commit to a patch in `folder`; None if nothing."""
-    difference = _git("diff", "--binary", "HEAD")
-    if not difference:
+    done = subprocess.run(["git", "diff", "--binary", "HEAD"], cwd=project.root(), capture_output=True, check=False)
+    if done.returncode or not done.stdout:
         return None
-    files.write_text(folder / PATCH, difference + "\n")
+    with files.replacing(folder / PATCH) as temporary:  # bytes: any change of a line's end or space would spoil it
+        temporary.write_bytes(done.stdout)
     return folder / PATCH
 
 

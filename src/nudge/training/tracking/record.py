@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from nudge.config.schema import Config
 from nudge.data import files
+from nudge.errors import UserError
 from nudge.training.tracking import store
 
 FILE = "run.json"
@@ -35,6 +36,7 @@ class Record(BaseModel):
         data, code: digests of the tokens and of the source code that it was started with.
         host, pid: where it runs.
         resumed: the steps at which it was continued.
+        branched_from: the checkpoint of another run that it began with.
     """
 
     key: str
@@ -54,9 +56,10 @@ class Record(BaseModel):
     host: str
     pid: int
     resumed: list[int] = []
+    branched_from: str | None = None
 
 
-def new(config: Config, digests: Mapping[str, str]) -> Record:
+def new(config: Config, digests: Mapping[str, str], branched_from: Path | None = None) -> Record:
     """Describe a run that begins now in this process."""
     return Record(
         key=secrets.token_hex(8),
@@ -68,6 +71,7 @@ def new(config: Config, digests: Mapping[str, str]) -> Record:
         config=config.model_dump(mode="json"),
         host=os.uname().nodename,
         pid=os.getpid(),
+        branched_from=str(branched_from) if branched_from else None,
         data=digests["data"],
         code=digests["code"],
     )
@@ -81,11 +85,19 @@ def continued(record: Record, config: Config, digests: Mapping[str, str], step: 
 
 
 def read(folder: Path) -> Record | None:
-    """Return the record in a run's folder; None if there is none that can be read."""
+    """Return the record in a run's folder; None if there is none.
+
+    Raises:
+        UserError: there is one that can't be read.
+    """
     try:
-        return Record.model_validate(json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return Record.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{folder / FILE}: unreadable ({str(error).splitlines()[0]}); choose another run_dir, or move it away"
+        ) from error
 
 
 def write(folder: Path, record: Record) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import posixpath
 import re
 import sys
 import time
@@ -18,10 +19,10 @@ from nudge.config.schema import Config
 from nudge.data import files
 from nudge.errors import RunError
 from nudge.training.tracking import lineage, record, store
-from nudge.training.tracking.dead_runs import FOLDER, HOST, REASON
+from nudge.training.tracking.dead_runs import REASON
 from nudge.training.tracking.journal import FILE, Journal
 from nudge.training.tracking.record import Record, Status
-from nudge.training.tracking.sender import Sender
+from nudge.training.tracking.sender import FOLDER, HOST, Sender, first_line
 
 PARAM_LENGTH = 6000  # MLflow's limit for a param; tags take more
 TABLES = "mlflow.loggedArtifacts"  # the tag by which the MLflow UI knows which artifacts are tables
@@ -71,46 +72,54 @@ class MlflowRun(Logger):
         return self._sender.record
 
     @rank_zero_only  # type: ignore[misc]
-    def open(self, opened: Record, continues: bool) -> None:
+    def open(self, opened: Record, continues: bool, reachable: bool = True) -> None:
         """Create the run with its parameters, tags, dataset and `config.yaml`, or open it again.
 
         Args:
             opened: the run, as its `run.json` shall say.
             continues: whether it has begun already.
+            reachable: whether the store has answered just now.
 
         Raises:
-            UserError: the store can't be used, or the experiment was deleted.
-            RunError: the store doesn't answer.
+            RunError: the store doesn't answer any more.
         """
         config, tracking = self._config, self._config.tracking
+        tags = lineage.tags(config) | {key: str(value) for key, value in tracking.tags.items()}
+        begin = [
+            {"params": _flat(config.model_dump(mode="json"))},
+            {"tags": _cleaned(tags)},
+            {"dataset": lineage.dataset(project.corpus() / "curated")},
+        ]
         before = record.read(self._folder)
-        record.write(self._folder, opened)
-        self._journal = Journal(self.journal)
-        self._sender = Sender(self._folder)
-        own = {HOST: opened.host, FOLDER: str(self._folder)}
-        tags = lineage.tags(config) | own | {key: str(value) for key, value in tracking.tags.items()}
-        if continues:
-            self._continue(tags, before)
-        else:
-            self._journal.append({"params": _flat(config.model_dump(mode="json"))})
-            self._journal.append({"tags": _cleaned(tags)})
-            self._journal.append({"dataset": lineage.dataset(project.corpus() / "curated")})
         files.write_text(self._folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-        self._journal.append({"file": "config.yaml"})
-        try:
-            self._sender.deliver()
-        except Exception as error:  # whatever the way to the store raises
-            if tracking.unreachable == "stop":
-                raise RunError(f"MLflow store {store.shown(store.uri())}: {str(error).splitlines()[0]}") from error
+        journal = Journal(self.journal)
+        if not continues:
+            for entry in begin:  # before there is a run.json: a kill in between leaves no run without them
+                journal.append(entry)
+        record.write(self._folder, opened)
+        self._journal, self._sender = journal, Sender(self._folder)
+        if continues:
+            self._continue(_cleaned(tags), before)
+        journal.append({"file": "config.yaml"})
+        if reachable:
+            self._begin()
+        else:
             print(f"MLflow: {store.shown(store.uri())} does not answer; the run is recorded in {self._folder}, and "
                   "`nudge sync` sends it", file=sys.stderr)  # fmt: skip
-            self._sender.problem = error
         patch = lineage.uncommitted(self._folder)
         if patch is not None:
             self.log_file(patch)
         line = lineage.repeat(self._command, patch is not None, self.version, store.shown(opened.store))
-        self._journal.append({"tags": lineage.described(line)})
+        journal.append({"tags": lineage.described(line)})
         self._sender.start()
+
+    def _begin(self) -> None:
+        """Have the store take what there is, to know the run's id, and that its names are accepted."""
+        assert self._sender is not None
+        try:
+            self._sender.deliver()
+        except Exception as error:  # whatever the way to the store raises
+            raise RunError(f"MLflow store {store.shown(store.uri())}: {first_line(error)}") from error
 
     @rank_zero_only  # type: ignore[misc]
     def check_store(self) -> bool:
@@ -145,9 +154,9 @@ class MlflowRun(Logger):
             for key, value in now.items()
             if was.get(key) != value and key.partition(".")[0] not in ("resume", "run_dir", "export_dir")
         }
-        self._journal.append(
-            {"tags": _cleaned(tags | changes | {"resumed.steps": ",".join(map(str, self.record.resumed))})}
-        )
+        own = {HOST: self.record.host, FOLDER: str(self._folder)}
+        resumed = {"resumed.steps": ",".join(map(str, self.record.resumed))}
+        self._journal.append({"tags": tags | own | _cleaned(changes) | resumed})
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """Do nothing: `open` has logged the configuration."""
@@ -214,9 +223,9 @@ class MlflowRun(Logger):
         except OSError:  # a full disk, perhaps the reason of all: then past the journal
             self._sender.tell(ending)
         if not self._sender.finish():
+            why = f" ({first_line(self._sender.problem)})" if self._sender.problem else ""
             print(
-                f"MLflow: not everything was sent ({self._sender.problem}); it is kept: `nudge sync {self._folder}` "
-                "sends it",
+                f"MLflow: not everything was sent{why}; it is kept: `nudge sync {self._folder}` sends it",
                 file=sys.stderr,
             )
         self._journal.close()
@@ -224,8 +233,10 @@ class MlflowRun(Logger):
 
 
 def clean(name: str) -> str:
-    """Make a name that MLflow takes: letters, digits, and `_-. :/`; others become `_`."""
-    return re.sub(r"[^\w\-. :/]", "_", name)
+    """Make a name that MLflow takes: letters, digits, and `_-. :/`, no path that could be written otherwise."""
+    cleaned = re.sub(r"[^\w\-. :/]", "_", name)
+    is_path = posixpath.normpath(cleaned) == cleaned and not cleaned.startswith(("/", "..")) and cleaned != "."
+    return cleaned if is_path else re.sub(r"[/.]", "_", cleaned)
 
 
 def _cleaned(values: Mapping[str, str]) -> dict[str, str]:

@@ -22,12 +22,13 @@ from nudge.training.tracking.journal import FILE as JOURNAL
 from nudge.training.tracking.journal import Entry, entries
 
 SENT = "journal.sent"  # how many bytes of the journal the store has
-KEY_TAG = "nudge.key"
+KEY_TAG, HOST, FOLDER = "nudge.key", "nudge.host", "nudge.folder"
 METRICS_PER_REQUEST = 1000  # MLflow's limits for one log-batch request
 PARAMS_PER_REQUEST = 100
 FLUSH_SECONDS = 2.0
 LONGEST_PAUSE = 30.0  # between two tries while the store does not answer
 PATIENCE = 5.0  # seconds that the end of a run waits for a store that does not answer
+SLOWEST_FILE = 300.0  # and for one that takes a large checkpoint
 
 
 def unsent(folder: Path) -> bool:
@@ -77,7 +78,8 @@ class Sender:
             experiment = store.experiment_id(self.client, self.record.experiment, self.record.store)
             # A kill between the creation and the note of the id must not make two.
             same = self.client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{self.record.key}'", max_results=1)
-            tags = {KEY_TAG: self.record.key}
+            # With these the next start finds and closes it, if this process goes no further.
+            tags = {KEY_TAG: self.record.key, HOST: self.record.host, FOLDER: str(self._folder)}
             if self.record.parent:
                 tags["mlflow.parentRunId"] = self.record.parent
             created = same or [self.client.create_run(experiment, self.record.started, tags, run_name=self.record.name)]
@@ -165,10 +167,15 @@ class Sender:
         """Send the rest and end the thread; give up soon if the store doesn't answer. Say whether all was sent."""
         self._deadline = time.monotonic() + PATIENCE
         self._finishing.set()
-        if self._thread is not None:
+        if self._thread is None:  # the run failed while it was opened
+            try:
+                self.deliver()
+            except Exception as error:  # noqa: BLE001 - `nudge sync` will try again
+                self.problem = error
+        else:
             while self._thread.is_alive():
                 before = self._offset
-                self._thread.join(2 * PATIENCE)
+                self._thread.join(2 * PATIENCE if self.problem else SLOWEST_FILE)
                 if self._offset == before:  # it stands still: a server that takes requests and never answers
                     break
         return not unsent(self._folder)
@@ -189,12 +196,12 @@ class Sender:
                     told = True
                     what = "refuses" if final else "does not answer"
                     print(
-                        f"MLflow: {store.shown(self.record.store)} {what} ({_first_line(error)}); training goes on, "
+                        f"MLflow: {store.shown(self.record.store)} {what} ({first_line(error)}); training goes on, "
                         f"and what is to be recorded stays in {self._folder}",
                         file=sys.stderr,
                     )
                 self.problem = error
-                if final or (finishing and time.monotonic() > self._deadline):
+                if finishing and (final or time.monotonic() > self._deadline):
                     return
                 pause = min(LONGEST_PAUSE, 2 * pause)
                 continue
@@ -218,5 +225,6 @@ def _is_final(error: Exception) -> bool:
     return isinstance(error, MlflowException) and error.get_http_status_code() in (400, 403, 404)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+def first_line(error: Exception) -> str:
+    """Say in one line what a store, or the way to it, had to complain about; without passwords."""
+    return store.redacted(str(error).strip().split("\n")[0][:200]) or type(error).__name__

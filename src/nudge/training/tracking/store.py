@@ -28,6 +28,7 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
 
+SECONDS_TO_ANSWER = 4  # that a server has for the first question
 # MLflow's UI shows an experiment of this kind with its pages for training runs.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 
@@ -69,7 +70,12 @@ def lasting(address: str) -> str:
 
 def shown(address: str) -> str:
     """Return an address as a person may read it: without a password."""
-    return re.sub(r"//[^/@]*@", "//", address or own_uri())
+    return redacted(address or own_uri())
+
+
+def redacted(text: str) -> str:
+    """Take user names and passwords out of the addresses in a text."""
+    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def client(lasting_address: str | None = None) -> MlflowClient:
@@ -94,11 +100,15 @@ def check_reachable() -> None:
         RunError: nothing answers there.
     """
     address = uri()
+    patience = os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(min(SECONDS_TO_ANSWER, int(patience)))
     try:
         client().search_experiments(max_results=1)
     except Exception as error:  # requests, SQLAlchemy and MLflow each raise their own
-        reason = str(error).strip().split("\n")[0][:200]
+        reason = redacted(str(error).strip().split("\n")[0][:200])
         raise RunError(f"MLflow store {shown(address)}: no answer ({reason})") from error
+    finally:
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = patience
 
 
 def _address(lasting_address: str | None) -> str:
