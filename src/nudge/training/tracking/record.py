@@ -92,7 +92,7 @@ def read(folder: Path) -> Record | None:
     """
     try:
         return Record.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise UserError(
