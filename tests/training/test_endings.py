@@ -100,14 +100,15 @@ def test_a_killed_run_is_closed_by_the_next_start_and_goes_on(
 
 
 def test_a_run_that_is_alive_is_not_closed_and_its_folder_not_shared(small_project: Path, tmp_path: Path) -> None:
-    alive = Training(small_project, tmp_path / "run").reach(10)
+    alive = Training(small_project, tmp_path / "run", "trainer.max_steps=100000").reach(10)  # longer than all this
     same = Training(small_project, tmp_path / "run")
     assert same.end() == 2
     assert f"process {alive.process.pid} on {os.uname().nodename} is training there" in same.output()
     other = Training(small_project, tmp_path / "other", "trainer.max_steps=4")
     assert other.end() == 0, other.output()
-    assert alive.end() == 0
-    assert in_store(small_project, alive).info.status == "FINISHED"
+    assert in_store(small_project, alive).info.status == "RUNNING"
+    assert alive.kill(signal.SIGTERM) == 143
+    assert in_store(small_project, alive).info.status == "KILLED"
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_damaged_checkpoints_are_passed_over(small_project: Path, tmp_path: Path
     middle = slice(len(content) // 2, len(content) // 2 + 100)
     content[middle] = bytes(byte ^ 1 for byte in content[middle])  # torch itself would not notice
     path.write_bytes(content)
-    (run.run_dir / "checkpoints/.last.ckpt.12345").write_bytes(content[:100])  # what a kill leaves of a save
+    (run.run_dir / "checkpoints/.last.ckpt.12345-678").write_bytes(content[:100])  # what a kill leaves of a save
     assert assert_goes_on(small_project, run, uninterrupted) in (50, 100)  # best.ckpt
     assert "last.ckpt: damaged checkpoint (checksum of" in run.output()
     assert "passed over" in run.output()
