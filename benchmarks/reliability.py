@@ -27,6 +27,7 @@ SMALL = (
 )  # fmt: skip
 KILLS, AT_ONCE = 50, 2
 TOGETHER, ROUNDS = 8, 5
+PAIRS = 2
 
 
 def start(run_dir: Path, store: str, *overrides: str) -> subprocess.Popen[bytes]:
@@ -208,7 +209,7 @@ def outage(folder: Path) -> str:
         }
 
     back, never = [], []
-    for number in range(3):
+    for number in range(PAIRS):
         calm = run(f"calm{number}", dies=False, returns=False)
         # While it starts again, the server needs a processor for some seconds of its own.
         back.append(run(f"back{number}", dies=True, returns=True) / calm)
@@ -219,7 +220,7 @@ def outage(folder: Path) -> str:
     return (
         "outage: server killed at a third: time, against an undisturbed run, "
         f"{statistics.median(back):.3f} when it comes back at two thirds, {statistics.median(never):.3f} when it never "
-        "does (median of 3 pairs); histories identical in all"
+        "does (median of {PAIRS} pairs); histories identical in all"
     )
 
 

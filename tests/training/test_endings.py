@@ -162,6 +162,15 @@ def test_a_loader_worker_that_is_killed_fails_the_run(small_project: Path, tmp_p
     assert_goes_on(small_project, run, uninterrupted, "trainer.num_workers=2")
 
 
+def test_ctrl_c_in_a_terminal_reaches_all_processes_and_ends_the_run_well(small_project: Path, tmp_path: Path) -> None:
+    # The loader workers died of it first, and the run failed for want of them.
+    run = Training(small_project, tmp_path / "run", "trainer.num_workers=2").reach(90)
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.end() == 130, run.output()
+    assert in_store(small_project, run).info.status == "KILLED"
+    assert "stopped by Ctrl-C after step" in run.output()
+
+
 def test_killed_with_workers_it_leaves_none_and_goes_on_at_once(
     small_project: Path, tmp_path: Path, uninterrupted: Path
 ) -> None:

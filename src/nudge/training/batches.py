@@ -1,5 +1,6 @@
 """Batches of documents: which ones stand in which optimiser step is a pure function of seed and step."""
 
+import signal
 from collections.abc import Iterator
 from typing import TypedDict
 
@@ -152,5 +153,17 @@ def _best_fit(lengths: list[int], context: int) -> tuple[NDArray[np.int64], NDAr
 def loader(dataset: IterableDataset[Batch], num_workers: int, pin: bool) -> DataLoader[Batch]:
     """Wrap batches for a Trainer; batches come in the same order with any number of workers."""
     return DataLoader(
-        dataset, batch_size=None, num_workers=num_workers, pin_memory=pin, persistent_workers=num_workers > 0
+        dataset,
+        batch_size=None,
+        num_workers=num_workers,
+        pin_memory=pin,
+        persistent_workers=num_workers > 0,
+        worker_init_fn=leave_signals_to_the_run,
     )
+
+
+def leave_signals_to_the_run(worker: int) -> None:
+    """Let a loader worker outlive Ctrl-C and SIGTERM, which reach it too: the run needs it to finish its step."""
+    signal.set_wakeup_fd(-1)  # inherited from the run, which would take a signal to this process for its own
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)

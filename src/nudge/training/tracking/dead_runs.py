@@ -27,10 +27,15 @@ def close_all(besides: Path) -> None:
     Args:
         besides: a folder whose run the caller takes care of.
     """
-    client = store.client()
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     this_host = f"attributes.status = 'RUNNING' and tags.`{HOST}` = '{os.uname().nodename}'"
-    for run in client.search_runs(experiments, this_host):
+    try:
+        client = store.client()
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        running = client.search_runs(experiments, this_host)
+    except Exception as error:  # noqa: BLE001 - the next start will look again
+        print(f"MLflow: can't look for runs whose process is gone ({first_line(error)})", file=sys.stderr)
+        return
+    for run in running:
         folder = Path(run.data.tags[FOLDER])
         if folder == besides:
             continue

@@ -22,8 +22,9 @@ from nudge.training.tracking import lineage, record, store
 from nudge.training.tracking.dead_runs import REASON
 from nudge.training.tracking.journal import FILE, Journal
 from nudge.training.tracking.record import Record, Status
-from nudge.training.tracking.sender import FOLDER, HOST, Sender, first_line
+from nudge.training.tracking.sender import FOLDER, HOST, Sender, first_line, is_final
 
+ATTEMPTS = 5  # to tell a store, that has just answered, of the run
 PARAM_LENGTH = 6000  # MLflow's limit for a param; tags take more
 TABLES = "mlflow.loggedArtifacts"  # the tag by which the MLflow UI knows which artifacts are tables
 
@@ -116,10 +117,15 @@ class MlflowRun(Logger):
     def _begin(self) -> None:
         """Have the store take what there is, to know the run's id, and that its names are accepted."""
         assert self._sender is not None
-        try:
-            self._sender.deliver()
-        except Exception as error:  # whatever the way to the store raises
-            raise RunError(f"MLflow store {store.shown(store.uri())}: {first_line(error)}") from error
+        for attempt in range(ATTEMPTS):
+            try:
+                self._sender.deliver()
+                return
+            except Exception as error:  # whatever the way to the store raises
+                if attempt + 1 < ATTEMPTS and not is_final(error):  # a database that others write to, say
+                    time.sleep(1)
+                elif is_final(error) or self._config.tracking.unreachable == "stop":
+                    raise RunError(f"MLflow store {store.shown(store.uri())}: {first_line(error)}") from error
 
     @rank_zero_only  # type: ignore[misc]
     def check_store(self) -> bool:

@@ -191,7 +191,7 @@ class Sender:
             try:
                 count = self.deliver()
             except Exception as error:  # noqa: BLE001 - training goes on whatever the store does
-                final = _is_final(error)
+                final = is_final(error)
                 if not told and (final or self.problem is not None):  # a busy database mends itself in one try
                     told = True
                     what = "refuses" if final else "does not answer"
@@ -220,7 +220,7 @@ def _points(entry: Entry) -> list[Metric]:
     ]
 
 
-def _is_final(error: Exception) -> bool:
+def is_final(error: Exception) -> bool:
     """Say whether the store has understood the request and refuses it: the run was deleted there, say."""
     return isinstance(error, MlflowException) and error.get_http_status_code() in (400, 403, 404)
 
