@@ -220,7 +220,7 @@ def outage(folder: Path) -> str:
     return (
         "outage: server killed at a third: time, against an undisturbed run, "
         f"{statistics.median(back):.3f} when it comes back at two thirds, {statistics.median(never):.3f} when it never "
-        "does (median of {PAIRS} pairs); histories identical in all"
+        f"does (median of {PAIRS} pairs); histories identical in all"
     )
 
 
