@@ -11,10 +11,9 @@ from rich.table import Table
 
 from nudge.errors import UserError
 from nudge.model import saved
-from nudge.training.tracking import record, store
+from nudge.training.tracking import made_by, record, store
 from nudge.training.tracking.lineage import NOTE
 from nudge.training.tracking.sender import first_line
-from nudge.training.train import MODEL_DIGEST
 
 SHOWN = ("git.commit", "git.dirty", "dvc.data", "dvc.exp.name", "config.hash", "seed", "stage")
 
@@ -60,15 +59,12 @@ def _run_of(path: Path) -> Run:
     client = store.client()
     for folder in (path.resolve(), *path.resolve().parents):
         if (folder / saved.WEIGHTS).is_file():
-            digest = saved.digest(folder)
-            everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
-            made = f"tags.`{MODEL_DIGEST}` = '{digest}'"
-            runs = client.search_runs(everywhere, made, order_by=["start_time DESC"], max_results=1)
-            if not runs:
+            run_id = made_by.run_of(folder)
+            if run_id is None:
                 raise UserError(
                     f"{path}: no run in {store.shown(store.lasting(store.uri()))} made it; was it another store?"
                 )
-            return runs[0]
+            return client.get_run(run_id)
         of = record.read(folder)
         if of is not None:
             if of.run_id is None:

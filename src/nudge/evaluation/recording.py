@@ -6,9 +6,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from nudge.model import saved
-from nudge.training.tracking import store
-from nudge.training.train import MODEL_DIGEST
+from nudge.training.tracking import made_by, store
 
 
 def record(folder: Path, scores: dict[str, Any], wrong: list[dict[str, Any]]) -> None:
@@ -17,18 +15,10 @@ def record(folder: Path, scores: dict[str, Any], wrong: list[dict[str, Any]]) ->
     A model from the cache of another machine has no run in this store: that is said, and nothing else happens.
     """
     try:
-        client = store.client()
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        found = client.search_runs(
-            experiments,
-            f"tags.`{MODEL_DIGEST}` = '{saved.digest(folder)}'",
-            order_by=["start_time DESC"],
-            max_results=1,
-        )
-        if not found:
-            print(f"{folder}: no run in {store.uri()} made it; the scores are in reports/ only", file=sys.stderr)
+        run = _run_of(folder, "scores")
+        if run is None:
             return
-        run = found[0].info.run_id
+        client = store.client()
         for split in ("train", "test"):
             client.log_metric(run, f"{split}/exact_match", scores[split]["exact_match"])
             for name, values in scores[split]["by_operation"].items():
@@ -39,3 +29,20 @@ def record(folder: Path, scores: dict[str, Any], wrong: list[dict[str, Any]]) ->
             client.log_table(run, {key: [row[key] for row in wrong] for key in wrong[0]}, "errors.json")
     except MlflowException as error:
         print(f"MLflow: scores not recorded ({error}); they are in reports/", file=sys.stderr)
+
+
+def attach(folder: Path, report: dict[str, Any], name: str) -> None:
+    """Add a report, as the JSON artifact `name`, to the newest run that made a model, or say why not."""
+    try:
+        run = _run_of(folder, name)
+        if run is not None:
+            store.client().log_dict(run, report, name)
+    except MlflowException as error:
+        print(f"MLflow: {name} not recorded ({error}); it is in reports/", file=sys.stderr)
+
+
+def _run_of(folder: Path, what: str) -> str | None:
+    run = made_by.run_of(folder)
+    if run is None:
+        print(f"{folder}: no run in {store.uri()} made it; {what} in reports/ only", file=sys.stderr)
+    return run

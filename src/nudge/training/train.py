@@ -31,10 +31,10 @@ from nudge.training.pretraining import Pretraining
 from nudge.training.resuming import Start
 from nudge.training.stopping import Stopping
 from nudge.training.tracking import dead_runs, record
+from nudge.training.tracking.made_by import MODEL_DIGEST
 from nudge.training.tracking.run import MlflowRun
 
 ERROR = "error.txt"
-MODEL_DIGEST = "model.digest"  # the tag by which later stages find the run that made a model
 
 
 def train(
