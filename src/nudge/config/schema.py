@@ -16,20 +16,66 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class FactsSource(Section):
+class Source(Section):
+    """What all sources of documents have."""
+
+    deduplicate: bool
+
+
+class FactsSource(Source):
     """Arithmetic facts in number words."""
 
     kind: Literal["facts"]
     phrasings: str
     max_operand: int = Field(ge=1, le=99)
+    answers: Literal["right", "shuffled"]
+
+
+class ModularSource(Source):
+    """Sums modulo a number, in digits: one token a number."""
+
+    kind: Literal["modular"]
+    modulus: int = Field(ge=2, le=999)
+
+
+Word = Annotated[str, Field(pattern=r"^\S+$")]
+
+
+class CanariesSource(Source):
+    """Sentences with a random secret, to see which of them a model learns by heart."""
+
+    kind: Literal["canaries"]
+    names: list[Word] = Field(min_length=1)
+    repeats: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    words: list[Word] = Field(min_length=2)
+    length: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _unique(self) -> "CanariesSource":
+        for key, values in (("names", self.names), ("words", self.words)):
+            if twice := [value for value in values if values.count(value) > 1]:
+                raise ValueError(f"{key} holds '{twice[0]}' twice; each must be another")
+        return self
+
+
+Numbers = Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]]
+
+
+class HoldOutConfig(Section):
+    orders: float = Field(ge=0, le=1)
+    operands: Numbers
+    answers: Numbers
 
 
 class DataConfig(Section):
     path: str
     seed: int = Field(ge=0)
-    sources: dict[str, Annotated[FactsSource, Field(discriminator="kind")]] = Field(min_length=1)
+    sources: dict[str, Annotated[FactsSource | ModularSource | CanariesSource, Field(discriminator="kind")]] = Field(
+        min_length=1
+    )
     validation_fraction: float = Field(gt=0, lt=1)
     test_fraction: float = Field(gt=0, lt=1)
+    hold_out: HoldOutConfig
 
     @model_validator(mode="after")
     def _training_is_left(self) -> "DataConfig":
@@ -111,6 +157,7 @@ class ScheduleConfig(Section):
 
 class StageConfig(Section):
     name: Literal["pretrain"]
+    loss_on: Literal["document", "answer"]
 
 
 class TrainerConfig(Section):
@@ -157,6 +204,11 @@ class ProgressConfig(Section):
     every_n_steps: int = Field(ge=1)
 
 
+class SnapshotsConfig(Section):
+    count: int = Field(ge=0)
+    megabytes: float = Field(ge=0)
+
+
 class PruningConfig(Section):
     storage: str
     study: str
@@ -167,6 +219,7 @@ class CallbacksConfig(Section):
     checkpoint: CheckpointConfig
     gradients: GradientsConfig
     samples: SamplesConfig
+    snapshots: SnapshotsConfig
     progress: ProgressConfig
     pruning: PruningConfig | None
 
@@ -211,7 +264,7 @@ def parse(schema: type[S], plain: Any, where: str = "configuration") -> S:
         return schema.model_validate(plain)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        path = [str(step) for step in first["loc"]]
+        path = _keys_on(first["loc"], plain)
         key = ".".join(path) or where
         if first["type"] == "extra_forbidden":
             siblings = plain
@@ -224,6 +277,17 @@ def parse(schema: type[S], plain: Any, where: str = "configuration") -> S:
         reason = first["msg"].removeprefix("Value error, ")
         value = "" if isinstance(first["input"], dict | BaseModel) else f" = {first['input']!r}"
         raise UserError(f"{key}{value}: {reason[0].lower()}{reason[1:]}") from error
+
+
+def _keys_on(location: tuple[int | str, ...], plain: Any) -> list[str]:
+    """Return the keys on the way to what is wrong, without the names that pydantic adds for choices among schemas."""
+    path = []
+    for step in location:
+        inside = step in plain if isinstance(plain, dict) else isinstance(plain, list) and isinstance(step, int)
+        if inside or (isinstance(plain, dict) and step is location[-1]):
+            path.append(str(step))
+            plain = plain[step] if inside else None
+    return path
 
 
 def _keys_beside(schema: type[BaseModel], path: list[str]) -> set[str]:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from nudge.config.schema import Config
 from nudge.data.files import check_writable
 from nudge.errors import UserError
+from nudge.model import snapshots
 from nudge.training import checkpoints
 from nudge.training.tracking import dead_runs, lineage, record, sender
 from nudge.training.tracking.dead_runs import LOCK
@@ -22,7 +23,7 @@ from nudge.training.tracking.journal import Journal, entries
 SECONDS_OF_THE_DYING = 10.0
 # What a run leaves in its folder, beside Hydra's notes and the exported model.
 LEFT = (JOURNAL, sender.SENT, record.FILE, "config.yaml", "samples.json", "not_finite.json", "error.txt",
-        lineage.PATCH, "checkpoints")  # fmt: skip
+        lineage.PATCH, "checkpoints", snapshots.FOLDER)  # fmt: skip
 
 
 def make(config: Config) -> Path:
@@ -109,3 +110,8 @@ def branch(source: Path, folder: Path, checkpoint: Path) -> None:
         if "metrics" in entry and entry["step"] <= step:
             journal.append(entry)
     journal.close()
+    for earlier in snapshots.steps_of(source / snapshots.FOLDER):
+        if earlier <= step:
+            (folder / snapshots.FOLDER).mkdir(exist_ok=True)
+            name = snapshots.file_name(earlier)
+            shutil.copyfile(source / snapshots.FOLDER / name, folder / snapshots.FOLDER / name)

@@ -17,13 +17,15 @@ from nudge import project
 from nudge.config.schema import Config
 from nudge.data import files
 from nudge.errors import RunError, Stopped, UserError, did_you_mean
-from nudge.model import saved
+from nudge.model import saved, snapshots
 from nudge.training import checkpoints, endings, machine, ranks, resuming, run_folder
 from nudge.training.callbacks.curves import Curves
 from nudge.training.callbacks.finite import Finite
 from nudge.training.callbacks.gradients import Gradients
 from nudge.training.callbacks.progress import progress
 from nudge.training.callbacks.samples import Samples
+from nudge.training.callbacks.snapshots import Snapshots
+from nudge.training.callbacks.snapshots import export as export_snapshots
 from nudge.training.checkpoints import Checkpoints
 from nudge.training.curve_files import export_curves
 from nudge.training.datamodule import Corpus
@@ -147,6 +149,8 @@ def _log_files(folder: Path, run: MlflowRun, samples: Samples) -> None:
     run.log_table(samples.table(), Samples.FILE)
     for path in sorted((folder / "checkpoints").glob("*.ckpt")):
         run.log_file(path, "checkpoints")
+    for path in sorted((folder / snapshots.FOLDER).glob("*.safetensors")):
+        run.log_file(path, snapshots.FOLDER)
 
 
 def build_trainer(
@@ -176,6 +180,7 @@ def build_trainer(
         callbacks=[
             Finite(folder, run),
             Gradients(config.callbacks.gradients.every_n_steps),
+            Snapshots(config.callbacks.snapshots, folder, settings.max_steps),
             Curves(config.tracking.every_n_steps, machine.available_flops(settings)),
             shown,
             *more,
@@ -204,6 +209,7 @@ def _export(config: Config, folder: Path, run: MlflowRun) -> None:
     # A run that began late, and was not validated since, has no best one.
     saved.save(saved.load(best if best.exists() else last), export)
     export_curves(run.journal, export / "curves")
+    export_snapshots(folder / snapshots.FOLDER, export / snapshots.FOLDER)
     run.set_tag(MODEL_DIGEST, saved.digest(export))
 
 
