@@ -23,7 +23,7 @@ check: $(VENV)/dev.stamp
 
 test: check
 	[ -d data ] || dvc pull --quiet data.dvc
-	pytest
+	pytest -n logical --maxprocesses 4 --dist loadgroup
 
 bench: $(VENV)/run.stamp
 	python -m benchmarks

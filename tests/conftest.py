@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests run side by side: two threads of one would wait for those of the other at every product.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 from nudge import project
 from nudge.config.composition import compose
 from nudge.config.schema import Config
@@ -32,6 +36,13 @@ TINY = (
     "model.mlp_width=32",
     "schedule.warmup_steps=2",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares an expensive fixture in one process: a file's tests, and all that look at the default run."""
+    for item in items:
+        shares_run = "pipeline" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("pipeline" if shares_run else item.nodeid.partition("::")[0]))
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -123,7 +134,8 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """Run the default pipeline in a fresh clone; return the clone, a runner in it, and what `dvc repro` printed."""
     folder = tmp_path_factory.mktemp("clone")
     run = clone(folder)
-    done = run("dvc", "repro", "--force", PYTHONPATH=str(folder / "src"))
+    # With as many threads as a person's would have: the count changes the last bits, and so the answers.
+    done = run("dvc", "repro", "--force", PYTHONPATH=str(folder / "src"), OMP_NUM_THREADS=str(os.cpu_count()))
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, run, done.stdout + done.stderr
 

@@ -25,8 +25,8 @@ class Snapshots(Callback):
     """Write `snapshots/step-<step>.safetensors` into a run's folder: the weights after that many optimiser steps.
 
     The file's metadata has the blame by part, layer and head of the gradient at these weights, which is that of the
-    next step; in MLflow it stands at that step, as `blame/layer/<layer> <part>` and `blame/head/<layer>.<head>`. The last
-    snapshot is of the end, where no gradient follows.
+    next step; in MLflow it stands at that step, as `blame/layer/<layer> <part>` and `blame/head/<layer>.<head>`. The
+    last snapshot is of the end, where no gradient follows.
 
     Args:
         config: how many, and how much they may take.
