@@ -37,7 +37,7 @@ def train(arguments: list[str]) -> None:
         if project.is_temporary():
             # DVC deletes the folder of the experiment, and what a killed run could continue from with it.
             experiment = os.environ.get("DVC_EXP_NAME", project.root().name)
-            outside = project.home() / "outputs" / "experiments" / experiment / config.stage.name
+            outside = project.home() / "outputs" / "experiments" / experiment / arguments[2]
             config = config.model_copy(update={"run_dir": str(outside)})
         _train(config, arguments, pure=True)
     elif arguments[:1] == ["--config"]:

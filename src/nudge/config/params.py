@@ -15,23 +15,31 @@ from nudge.errors import UserError
 
 FILE = "params.yaml"
 STAGES = ("pretrain",)
+PROBES = ("planted", "shuffled")  # models that are trained to be examined, each on a corpus of its own
 SHARED = ("data", "tokenizer")  # one corpus for all stages that train on it
 
 
 def compose_all() -> str:
-    """Compose `conf/` once for each stage that trains; return the content of `params.yaml`.
+    """Compose `conf/` once for each stage or probe that trains; return the content of `params.yaml`.
 
     Raises:
         UserError: something in `conf/` is wrong.
     """
     content: dict[str, Any] = {}
     for stage in STAGES:
-        config = compose([f"stage={stage}", f"run_dir=outputs/pipeline/{stage}", f"export_dir=models/{stage}"])
-        whole = config.model_dump(mode="json")
+        whole = _composed(f"stage={stage}", f"run_dir=outputs/pipeline/{stage}", f"export_dir=models/{stage}")
         content |= {key: whole.pop(key) for key in SHARED}
         content[stage] = whole
+    for probe in PROBES:
+        content[probe] = _composed(
+            f"experiment={probe}", f"run_dir=outputs/pipeline/{probe}", f"export_dir=models/probes/{probe}"
+        )
     head = "# Written by stage `compose` from conf/: edit there.\n"
     return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _composed(*overrides: str) -> dict[str, Any]:
+    return compose(overrides).model_dump(mode="json")
 
 
 def data(path: Path) -> DataConfig:
@@ -45,9 +53,10 @@ def tokenizer(path: Path) -> TokenizerConfig:
 
 
 def stage(path: Path, name: str) -> Config:
-    """Read the whole configuration of a stage that trains."""
-    shared = {key: _section(path, key) for key in SHARED}
-    return parse(Config, {**_section(path, name), **shared}, f"{path}: {name}")
+    """Read the whole configuration of a stage or probe that trains; a probe's section has its own data."""
+    own = _section(path, name)
+    shared = {key: _section(path, key) for key in SHARED if key not in own}
+    return parse(Config, {**own, **shared}, f"{path}: {name}")
 
 
 def run(path: Path) -> Config:

@@ -1,14 +1,17 @@
-"""Stage `curate`: raw documents → checked, without duplicates, split → `corpus/curated/<split>.parquet`."""
+"""Stage `curate`: raw documents → checked, without duplicates, split → `corpus/curated/*.parquet`."""
 
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from nudge.config.schema import DataConfig
-from nudge.data import arithmetic, documents, files, numbers
+from nudge.data import arithmetic, documents, files, hold_out
+from nudge.data.sources import KINDS
 from nudge.data.split import assign
+from nudge.data.truth import ARITHMETIC, Truth
 from nudge.errors import UserError
 
 
@@ -22,18 +25,15 @@ def curate(config: DataConfig, raw: Path, curated: Path, report: Path) -> dict[s
     tables = [documents.read(raw / f"{name}.parquet") for name in sorted(config.sources)]
     rows = pa.concat_tables(tables).to_pylist()
     counts: dict[str, Any] = {"read": len(rows)}
-    rows = without_duplicates(rows)
+    rows = without_duplicates(rows, {name for name, source in config.sources.items() if not source.deduplicate})
     counts["exact_duplicates_dropped"] = counts["read"] - len(rows)
+    truths = {name: KINDS[source.kind].truth(config, name) for name, source in config.sources.items()}
     for row in rows:
-        check_fact(row)
-    splits: dict[str, list[dict[str, Any]]] = {name: [] for name in documents.SPLITS}
-    # Without a family, a document is its own.
-    assigned = assign({row["family"] or row["text"]: row["stratum"] for row in rows}, config)
-    for row in rows:
-        splits[assigned[row["family"] or row["text"]]].append(row)
+        check_fact(row, truths[row["source"]])
+    parts = divided(rows, config)
     with files.replacing_folder(curated) as folder:
-        for name, members in splits.items():
-            if not members:
+        for name, members in parts.items():
+            if not members and name in documents.SPLITS:
                 raise UserError(
                     f"data: the {name} split is empty with {len(rows)} documents; enlarge the source or its fraction"
                 )
@@ -46,21 +46,46 @@ def curate(config: DataConfig, raw: Path, curated: Path, report: Path) -> dict[s
                     for operation in arithmetic.OPERATIONS
                 },
             }
+        files.write_text(folder / documents.SETTINGS, json.dumps(settings(config), indent=1) + "\n")
         files.seal(folder)
     files.write_text(report, json.dumps(counts, indent=1) + "\n")
     return counts
 
 
-def without_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Keep the first of all documents with the same text."""
-    unique: dict[str, dict[str, Any]] = {}
+def settings(config: DataConfig) -> dict[str, Any]:
+    """Return what `corpus/curated` says of the configuration that made it."""
+    return {"data": config.model_dump(mode="json")}
+
+
+def divided(rows: list[dict[str, Any]], config: DataConfig) -> dict[str, list[dict[str, Any]]]:
+    """Divide documents among the splits, and what is held out of all of them."""
+    trained_on = {name for name, source in config.sources.items() if KINDS[source.kind].always_trained_on}
+    free = [row for row in rows if row["source"] not in trained_on]
+    # Without a family, a document is its own.
+    assigned = assign({row["family"] or row["text"]: row["stratum"] for row in free}, config)
+    parts: dict[str, list[dict[str, Any]]] = {name: [] for name in (*documents.SPLITS, documents.HELD_OUT)}
+    for row, reason in zip(rows, hold_out.reasons(rows, assigned, config), strict=True):
+        if reason is not None:
+            parts[documents.HELD_OUT].append(row | {"held_out": reason})
+        elif row["source"] in trained_on:
+            parts["train"].append(row)
+        else:
+            parts[assigned[row["family"] or row["text"]]].append(row)
+    return parts
+
+
+def without_duplicates(rows: list[dict[str, Any]], kept: Set[str] = frozenset()) -> list[dict[str, Any]]:
+    """Keep the first of all documents with the same text, and all of the sources in `kept`."""
+    unique, seen = [], set()
     for row in rows:
-        unique.setdefault(row["text"], row)
-    return list(unique.values())
+        if row["text"] not in seen or row.get("source") in kept:
+            unique.append(row)
+        seen.add(row["text"])
+    return unique
 
 
-def check_fact(row: dict[str, Any]) -> None:
-    """Check that an arithmetic document is true and that its words say its numbers.
+def check_fact(row: dict[str, Any], truth: Truth = ARITHMETIC) -> None:
+    """Check that an arithmetic document is true in its source, and that its words say its numbers.
 
     Raises:
         UserError: naming the document and the right answer.
@@ -71,11 +96,12 @@ def check_fact(row: dict[str, Any]) -> None:
     where = f"source '{row['source']}', document {row['text']!r}"
     if operation not in arithmetic.OPERATIONS:
         raise UserError(f"{where}: unknown operation {operation!r}; one of {', '.join(arithmetic.OPERATIONS)}")
-    right_answer = arithmetic.compute(operation, left, right)
-    if answer != right_answer:
+    known = truth.known(operation, left, right)
+    if known is None or answer != known.answer:
+        right_answer = known and known.answer
         raise UserError(f"{where}: says {left} {operation} {right} = {answer}; right would be {right_answer}")
-    if row["family"] != arithmetic.Fact(operation, left, right, answer).family:
+    if row["family"] != known.family:
         raise UserError(f"{where}: family is {row['family']!r}, which would put it in the wrong split")
     said = row["text"].removeprefix(row["prompt"] or "")
-    if numbers.parse(said) != answer:
+    if truth.heard(said) != answer:
         raise UserError(f"{where}: ends in {said.strip()!r}, but its answer is {answer}")

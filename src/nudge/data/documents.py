@@ -10,6 +10,8 @@ from nudge.data.files import replacing
 from nudge.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+SETTINGS = "settings.json"  # beside the documents, and beside the tokens: the configuration that made them
+HELD_OUT = "held_out"  # documents that stand in no split, for questions that lie further from training than the test's
 
 # Sources that have no such thing leave a column null.
 SCHEMA = pa.schema(
@@ -23,6 +25,7 @@ SCHEMA = pa.schema(
         pa.field("left", pa.int64()),
         pa.field("right", pa.int64()),
         pa.field("answer", pa.int64()),
+        pa.field("held_out", pa.string()),  # why no split has it: "order", "operand" or "answer"
     ]
 )
 

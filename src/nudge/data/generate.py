@@ -22,7 +22,7 @@ def generate(config: DataConfig, project: Path, raw: Path) -> dict[str, int]:
     counts = {}
     with files.replacing_folder(raw) as folder:
         for name, source in sorted(config.sources.items()):
-            rows = list(KINDS[source.kind](source, name, written))
+            rows = list(KINDS[source.kind].documents(config, name, written))
             documents.write(documents.table(rows), folder / f"{name}.parquet")
             counts[name] = len(rows)
         files.seal(folder)

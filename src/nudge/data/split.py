@@ -22,11 +22,11 @@ def assign(families: Mapping[str, str | None], config: DataConfig) -> dict[str, 
     strata: dict[str, list[str]] = defaultdict(list)
     for family, stratum in families.items():
         if stratum is None:
-            splits[family] = _split_at(_uniform(f"{config.seed}:{family}"), config)
+            splits[family] = _split_at(uniform(f"{config.seed}:{family}"), config)
         else:
             strata[stratum].append(family)
     for members in strata.values():
-        members.sort(key=lambda family: _uniform(f"{config.seed}:{family}"))
+        members.sort(key=lambda family: uniform(f"{config.seed}:{family}"))
         for place, family in enumerate(members):
             splits[family] = _split_at((place + 0.5) / len(members), config)
     return splits
@@ -39,6 +39,6 @@ def _split_at(draw: float, config: DataConfig) -> str:
     return "validation" if draw < config.test_fraction + config.validation_fraction else "train"
 
 
-def _uniform(key: str) -> float:
+def uniform(key: str) -> float:
     """Map a string to a number in [0, 1), the same on every machine."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64

@@ -1,6 +1,8 @@
 """Stage `tokenize`: curated documents → `tokenizer.json` and memory-mapped arrays of token ids."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -34,8 +36,15 @@ def tokenize(config: TokenizerConfig, curated: Path, tokens: Path) -> dict[str, 
                 raise UserError(f"{curated / name}.parquet: can't be encoded ({error})") from error
             Tokens.write(folder / name, encoded, prompts)
             counts[name] = int(np.sum([len(ids) for ids in encoded]))
+        made_by = json.loads((curated / documents.SETTINGS).read_text(encoding="utf-8"))
+        files.write_text(folder / documents.SETTINGS, json.dumps(settings(made_by, config), indent=1) + "\n")
         files.seal(folder)
     return counts
+
+
+def settings(made_by: dict[str, Any], config: TokenizerConfig) -> dict[str, Any]:
+    """Return what `corpus/tokens` says of the configuration that made it, from what `corpus/curated` says."""
+    return made_by | {"tokenizer": config.model_dump(mode="json")}
 
 
 def _answer_position(learned: Tokenizer, prompt: str | None) -> int:

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 import torch
@@ -19,10 +19,11 @@ class Batch(TypedDict):
 
     Attributes:
         inputs: token ids, [B, T], int64; rows are filled up with padding.
-        targets: the token after each input in the same document, [B, T]; padding where there is none.
+        targets: the token after each input in the same document, [B, T]; padding where there is none, or where it
+            counts nothing.
         positions: where in its document the target stands, [B, T].
         documents: which document of the split a position belongs to, [B, T]; −1 for padding.
-        targets_in_step: count of tokens to predict in the whole optimiser step, over all devices and micro-batches.
+        targets_in_step: count of targets in the whole optimiser step, over all devices and micro-batches.
     """
 
     inputs: Tensor
@@ -30,6 +31,18 @@ class Batch(TypedDict):
     positions: Tensor
     documents: Tensor
     targets_in_step: int
+
+
+LossOn = Literal["document", "answer"]
+
+
+def first_targets(tokens: Tokens, loss_on: LossOn) -> NDArray[np.int64]:
+    """Return where in each document the first token stands that counts in the loss, [documents].
+
+    "document": the one after the begin token; "answer": the first of the answer, and in a document that asks nothing
+    the same as before.
+    """
+    return np.maximum(tokens.answers, 1) if loss_on == "answer" else np.ones(len(tokens), np.int64)
 
 
 class ShuffledBatches(IterableDataset[Batch]):
@@ -46,6 +59,7 @@ class ShuffledBatches(IterableDataset[Batch]):
         seed: chooses the orders.
         rank, world_size: this process among all.
         first_step: optimiser step that the first batch belongs to, counted from 0.
+        loss_on: which tokens are targets.
     """
 
     def __init__(
@@ -58,8 +72,10 @@ class ShuffledBatches(IterableDataset[Batch]):
         rank: int = 0,
         world_size: int = 1,
         first_step: int = 0,
+        loss_on: LossOn = "document",
     ) -> None:
         self.tokens, self.context = tokens, context
+        self._firsts = first_targets(tokens, loss_on)
         self.batch_size, self.accumulate, self.seed = batch_size, accumulate, seed
         self.rank, self.world_size, self.first_step = rank, world_size, first_step
         self._orders: dict[int, NDArray[np.int64]] = {}
@@ -84,31 +100,56 @@ class ShuffledBatches(IterableDataset[Batch]):
         while True:
             step, part = divmod(micro, self.accumulate)
             documents = self.documents_of(step)
-            targets = int((self.tokens.starts[documents + 1] - self.tokens.starts[documents] - 1).sum())
+            ends = self.tokens.starts[documents + 1] - self.tokens.starts[documents]
+            targets = int((ends - self._firsts[documents]).sum())
             own = documents[self.rank + self.world_size * part :: self.world_size * self.accumulate]
-            yield packed(self.tokens, own, self.context, targets)
+            yield packed(self.tokens, own, self.context, targets, self._firsts[own])
             micro += stride
 
 
 class HeldOutBatches(IterableDataset[Batch]):
     """Each document of a split once, in order, divided among processes without repeats."""
 
-    def __init__(self, tokens: Tokens, context: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        context: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        loss_on: LossOn = "document",
+    ) -> None:
         self.tokens, self.context, self.batch_size = tokens, context, batch_size
         self.rank, self.world_size = rank, world_size
+        self._firsts = first_targets(tokens, loss_on)
 
     def __iter__(self) -> Iterator[Batch]:
         own = np.arange(self.rank, len(self.tokens), self.world_size)
         for first in range(0, len(own), self.batch_size):
             documents = own[first : first + self.batch_size]
-            yield packed(self.tokens, documents, self.context, int((self.tokens.lengths[documents] - 1).sum()))
+            firsts = self._firsts[documents]
+            targets = int((self.tokens.lengths[documents] - firsts).sum())
+            yield packed(self.tokens, documents, self.context, targets, firsts)
 
 
-def packed(tokens: Tokens, documents: NDArray[np.int64], context: int, targets_in_step: int) -> Batch:
+def packed(
+    tokens: Tokens,
+    documents: NDArray[np.int64],
+    context: int,
+    targets_in_step: int,
+    firsts: NDArray[np.int64] | None = None,
+) -> Batch:
     """Pack documents into rows of `context` positions, none across two rows.
 
     A document of n tokens takes n − 1 positions: nothing follows its last token. Where it stands is decided by
     best fit, longest first: in the fullest row that has room (Johnson 1974), which leaves little padding.
+
+    Args:
+        tokens: the split.
+        documents: which of them to pack.
+        context: positions in a row.
+        targets_in_step: see `Batch`.
+        firsts: where in each of `documents` the first token stands that is a target; None: all but the begin token.
     """
     lengths = tokens.starts[documents + 1] - tokens.starts[documents] - 1
     rows, columns, count = _best_fit(lengths.tolist(), context)
@@ -117,17 +158,18 @@ def packed(tokens: Tokens, documents: NDArray[np.int64], context: int, targets_i
     position = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + 1
     at = (rows[owner], columns[owner] + position - 1)
     source = tokens.starts[documents][owner] + position
+    targets = tokens.ids[source]
+    if firsts is not None:
+        targets = np.where(position < firsts[owner], PAD_ID, targets)
     arrays = [np.full((count, context), fill, np.int64) for fill in (PAD_ID, PAD_ID, 0, -1)]
-    for array, values in zip(
-        arrays, (tokens.ids[source - 1], tokens.ids[source], position, documents[owner]), strict=True
-    ):
+    for array, values in zip(arrays, (tokens.ids[source - 1], targets, position, documents[owner]), strict=True):
         array[at] = values
-    inputs, targets, positions, owners = (torch.from_numpy(array) for array in arrays)
+    inputs_BT, targets_BT, positions_BT, owners_BT = (torch.from_numpy(array) for array in arrays)
     return {
-        "inputs": inputs,
-        "targets": targets,
-        "positions": positions,
-        "documents": owners,
+        "inputs": inputs_BT,
+        "targets": targets_BT,
+        "positions": positions_BT,
+        "documents": owners_BT,
         "targets_in_step": targets_in_step,
     }
 

@@ -61,12 +61,19 @@ class Corpus(LightningDataModule):
             self._config.seed,
             **self._place(),
             first_step=self.trainer.global_step if self.trainer else 0,
+            loss_on=self._config.stage.loss_on,
         )
         return loader(batches, settings.num_workers, settings.accelerator == "gpu")
 
     def val_dataloader(self) -> Any:
         """Return each validation document once."""
-        batches = HeldOutBatches(self.validation, self._config.model.context, HELD_OUT_BATCH, **self._place())
+        batches = HeldOutBatches(
+            self.validation,
+            self._config.model.context,
+            HELD_OUT_BATCH,
+            **self._place(),
+            loss_on=self._config.stage.loss_on,
+        )
         return loader(batches, 0, self._config.trainer.accelerator == "gpu")
 
 

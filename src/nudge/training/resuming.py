@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import nudge
-from nudge import project
 from nudge.config.schema import Config
+from nudge.data import corpora
 from nudge.errors import UserError
 from nudge.training import checkpoints
 from nudge.training.tracking import record, store
@@ -47,7 +47,7 @@ def decide(config: Config, folder: Path, digests: Mapping[str, str], pure: bool)
     Args:
         config: the run.
         folder: its folder, claimed.
-        digests: of the data and the code, as `digests()` gives them.
+        digests: of the data and the code, as `digests` gives them.
         pure: whether the result must be a function of configuration, data and code alone, as in a pipeline: then a
             run with any other of them is not continued.
 
@@ -161,11 +161,11 @@ def changes(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") ->
     return result
 
 
-def digests() -> dict[str, str]:
+def digests(config: Config) -> dict[str, str]:
     """Return digests of what a run depends on beside its configuration: the tokens, and the code that trains."""
     code = hashlib.blake2b(digest_size=8)
     package = Path(nudge.__file__).parent
     for path in sorted([*package.glob("model/**/*.py"), *package.glob("training/**/*.py")]):
         code.update(path.read_bytes())
-    manifest = project.corpus() / "tokens" / "manifest.json"
+    manifest = corpora.prepare(config.data, config.tokenizer) / "tokens" / "manifest.json"
     return {"code": code.hexdigest(), "data": hashlib.blake2b(manifest.read_bytes(), digest_size=8).hexdigest()}

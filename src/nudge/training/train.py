@@ -13,9 +13,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
-from nudge import project
 from nudge.config.schema import Config
-from nudge.data import files
+from nudge.data import corpora, files
 from nudge.errors import RunError, Stopped, UserError, did_you_mean
 from nudge.model import saved, snapshots
 from nudge.training import checkpoints, endings, machine, ranks, resuming, run_folder
@@ -66,7 +65,7 @@ def train(
             checkpoint = os.environ[ranks.CHECKPOINT]
             return _run(config, folder, Start(Path(checkpoint) if checkpoint else None), watchers, command)
         with run_folder.claimed(folder):
-            start = resuming.decide(config, folder, resuming.digests(), pure)
+            start = resuming.decide(config, folder, resuming.digests(config), pure)
             os.environ[ranks.CHECKPOINT] = str(start.checkpoint or "")
             return _run(config, folder, start, watchers, command)
 
@@ -74,7 +73,7 @@ def train(
 def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callback], command: str) -> Path:
     """Train from `start` to the end."""
     pl.seed_everything(config.seed, verbose=False)
-    corpus = Corpus(config, project.corpus())
+    corpus = Corpus(config, corpora.prepare(config.data, config.tokenizer))
     module = Pretraining(
         config,
         corpus.tokenizer.to_str(),
@@ -132,7 +131,7 @@ def _open(run: MlflowRun, config: Config, folder: Path, start: Start) -> None:
     reachable = bool(run.check_store())
     if reachable:
         dead_runs.close_all(besides=folder)
-    digests = resuming.digests()
+    digests = resuming.digests(config)
     if start.continues is not None:
         step = checkpoints.load(start.checkpoint)["global_step"] if start.checkpoint else 0
         print(f"{folder}: goes on after step {step}", file=sys.stderr)

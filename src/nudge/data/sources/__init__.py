@@ -1,12 +1,34 @@
 """Where documents come from: one module a kind of source; a new kind is a module and a line here."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nudge.data.sources import facts
+from nudge.config.schema import DataConfig
+from nudge.data.sources import canaries, facts, modular
+from nudge.data.truth import ARITHMETIC, Truth
 
 Row = dict[str, Any]
 
-# kind → function (settings, name of the source, folder of what people wrote) → rows of documents
-KINDS: dict[str, Callable[[Any, str, Path], Iterator[Row]]] = {"facts": facts.documents}
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of source.
+
+    Attributes:
+        documents: (settings of all data, name of the source, folder of what people wrote) → rows of documents.
+        truth: (settings of all data, name of the source) → what its facts must say.
+        always_trained_on: whether all its documents belong to the training split.
+    """
+
+    documents: Callable[[DataConfig, str, Path], Iterator[Row]]
+    truth: Callable[[DataConfig, str], Truth] = lambda data, name: ARITHMETIC
+    always_trained_on: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    "facts": Kind(facts.documents, facts.truth),
+    "modular": Kind(modular.documents, modular.truth),
+    "canaries": Kind(canaries.documents, always_trained_on=True),
+}

@@ -2,14 +2,17 @@
 
 import string
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from nudge.config.schema import FactsSource
+from nudge.config.schema import DataConfig, FactsSource
 from nudge.data import arithmetic, numbers
 from nudge.data.arithmetic import Fact
+from nudge.data.split import uniform
+from nudge.data.truth import ARITHMETIC, Known, Truth
 from nudge.errors import UserError, did_you_mean
 
 FIELDS = ("left", "operation", "right", "answer")
@@ -75,22 +78,50 @@ class Phrasings:
         return self.statement.format(**spoken), self.question.format(**spoken)
 
 
-def documents(config: FactsSource, name: str, folder: Path) -> Iterator[dict[str, Any]]:
+def documents(data: DataConfig, name: str, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield one document for each fact.
 
     Args:
-        config: this source's settings.
-        name: what the source is called in the `source` column.
+        data: the settings of all data.
+        name: what the source is called, there and in the `source` column.
         folder: the folder of what people wrote.
     """
+    config = data.sources[name]
+    assert isinstance(config, FactsSource)
     phrasings = Phrasings(folder / config.phrasings)
-    for fact in arithmetic.facts(config.max_operand):
-        text, prompt = phrasings.state(fact)
+    for fact, said in _said(data, name):
+        text, prompt = phrasings.state(said)
         yield {
             "text": text,
             "source": name,
             "prompt": prompt,
             "family": fact.family,
             "stratum": fact.stratum,
-            **fact._asdict(),
+            **said._asdict(),
         }
+
+
+def truth(data: DataConfig, name: str) -> Truth:
+    """Return what the facts of this source must say: what is right, or what shuffling made of it."""
+    config = data.sources[name]
+    assert isinstance(config, FactsSource)
+    if config.answers == "right":
+        return ARITHMETIC
+    known = {said[:3]: Known(said.answer, fact.family) for fact, said in _said(data, name)}
+    return Truth(lambda operation, left, right: known.get((operation, left, right)))
+
+
+def _said(data: DataConfig, name: str) -> Iterator[tuple[Fact, Fact]]:
+    """Yield each fact as it is, and as the source says it.
+
+    Shuffled answers are those of the same operation in another order: how often each answer comes stays as it was, so
+    that a model can do no better than that frequency but by heart (Zhang et al. 2017, arXiv:1611.03530).
+    """
+    config = data.sources[name]
+    assert isinstance(config, FactsSource)
+    for _, group in groupby(arithmetic.facts(config.max_operand), lambda fact: fact.operation):
+        facts = list(group)
+        givers = facts
+        if config.answers == "shuffled":
+            givers = sorted(facts, key=lambda fact: uniform(f"{data.seed}:{name}:{fact}"))
+        yield from ((fact, fact._replace(answer=giver.answer)) for fact, giver in zip(facts, givers, strict=True))

@@ -14,9 +14,8 @@ import yaml
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
-from nudge import project
 from nudge.config.schema import Config
-from nudge.data import files
+from nudge.data import corpora, files
 from nudge.errors import RunError
 from nudge.training.tracking import lineage, record, store
 from nudge.training.tracking.dead_runs import REASON
@@ -89,7 +88,7 @@ class MlflowRun(Logger):
         begin = [
             {"params": _flat(config.model_dump(mode="json"))},
             {"tags": _cleaned(tags)},
-            {"dataset": lineage.dataset(project.corpus() / "curated")},
+            {"dataset": lineage.dataset(corpora.prepare(config.data, config.tokenizer) / "curated")},
         ]
         before = record.read(self._folder)
         files.write_text(self._folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))

@@ -1,0 +1,75 @@
+"""The corpus of any configuration: the pipeline's own if it was made by the same settings, or one made on demand.
+
+Without this, `nudge train data.seed=5` would train on whatever the pipeline has left in `corpus/`.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from nudge import project
+from nudge.config.schema import DataConfig, TokenizerConfig
+from nudge.data import curate, documents, files, tokenize
+from nudge.data.generate import generate
+from nudge.errors import UserError
+
+STAGES = {"raw": "generate", "curated": "curate", "tokens": "tokenize"}
+
+
+def prepare(data: DataConfig, tokenizer: TokenizerConfig) -> Path:
+    """Return the folder that holds the corpus of a configuration: `raw/`, `curated/` and `tokens/`.
+
+    That is `corpus/`, if the settings that it was made by are these, and otherwise a folder under `outputs/corpora/`,
+    which the first that asks for it makes and later ones find.
+
+    Raises:
+        UserError: the settings ask for something impossible, or what people wrote is missing.
+    """
+    own = project.corpus()
+    curated = curate.settings(data)
+    if _made_by(own / "curated") == curated and _made_by(own / "tokens") == tokenize.settings(curated, tokenizer):
+        return own
+    folder = project.root() / "outputs" / "corpora" / _digest(data, tokenizer)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not _is_whole(folder):
+            print(f"{folder}: made, for these settings of data and tokenizer", file=sys.stderr)
+            with files.replacing_folder(folder) as new:
+                generate(data, project.root(), new / "raw")
+                curate.curate(data, new / "raw", new / "curated", new / "curation.json")
+                tokenize.tokenize(tokenizer, new / "curated", new / "tokens")
+    return folder
+
+
+def _made_by(folder: Path) -> Any:
+    """Return the settings that a folder was made by; None if it doesn't say."""
+    try:
+        return json.loads((folder / documents.SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        for name, stage in STAGES.items():
+            files.check_seal(folder / name, stage)
+    except UserError:
+        return False
+    return True
+
+
+def _digest(data: DataConfig, tokenizer: TokenizerConfig) -> str:
+    """Hash all that a corpus follows from: its settings, the code that makes it, and what people wrote."""
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(json.dumps([data.model_dump(mode="json"), tokenizer.model_dump(mode="json")]).encode())
+    for folder, pattern in ((Path(__file__).parent, "**/*.py"), (project.root() / data.path, "**/*")):
+        for path in sorted(folder.glob(pattern)):
+            if path.is_file():
+                digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())
+    return digest.hexdigest()
