@@ -42,8 +42,8 @@ def test_equal_rows_have_no_power() -> None:
     assert fourier.gini(power_F) == 0
 
 
-def test_only_the_right_order_of_a_line_stands_out() -> None:
+def test_only_the_right_order_of_a_circle_stands_out() -> None:
     """Guards the permutation test: it must refuse an order that means nothing."""
-    line = np.arange(10.0)[:, None] * np.ones(3)
-    assert fourier.spectrum(line)["p"] < 0.01
-    assert fourier.spectrum(line[[3, 8, 0, 6, 2, 9, 4, 7, 1, 5]])["p"] > 0.1
+    once_round = circle(10, 1)
+    assert fourier.spectrum(once_round)["p"] < 0.01
+    assert fourier.spectrum(once_round[[3, 8, 0, 6, 2, 9, 4, 7, 1, 5]])["p"] > 0.1
