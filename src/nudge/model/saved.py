@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -22,6 +22,7 @@ from nudge.errors import UserError
 from nudge.model.decoder import Decoder
 
 WEIGHTS = "model.safetensors"
+VOCABULARY = "vocabulary"  # of the weights' metadata: the digest of the vocabulary that they were trained with
 
 # Ours → Hugging Face's names for the shape of a Llama.
 LLAMA_NAMES = {
@@ -78,7 +79,8 @@ def save(saved: Saved, folder: Path) -> None:
     # Where the run's files went says nothing about the model, and would make equal models differ.
     made_by = computed(saved.config)
     with files.replacing_folder(folder) as temporary:
-        save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
+        metadata = {"format": "pt", VOCABULARY: vocabulary_digest(saved.tokenizer)}
+        save_file(weights, temporary / WEIGHTS, metadata=metadata)
         files.write_text(temporary / "config.json", json.dumps(content, indent=1) + "\n")
         files.write_text(temporary / "nudge.json", json.dumps(made_by, indent=1) + "\n")
         files.write_text(
@@ -103,6 +105,11 @@ def digest(folder: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def vocabulary_digest(words: Tokenizer) -> str:
+    """Return a short hash of which id means which word: what ties weights to their tokenizer."""
+    return hashlib.sha256(json.dumps(sorted(words.get_vocab().items())).encode()).hexdigest()[:12]
+
+
 def _load_folder(folder: Path) -> Saved:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no model there; a model folder holds config.json and model.safetensors")
@@ -111,9 +118,27 @@ def _load_folder(folder: Path) -> Saved:
         shape = {ours: content[llama] for ours, llama in LLAMA_NAMES.items()}
         made_by = json.loads((folder / "nudge.json").read_text(encoding="utf-8"))
         weights = load_file(folder / WEIGHTS)
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            trained_with = (file.metadata() or {}).get(VOCABULARY)
     except (KeyError, ValueError, OSError, SafetensorError) as error:
         raise UserError(f"{folder}: damaged model ({error}); train it again or take another") from error
-    return _assemble(shape, weights, tokenizer.load(folder / "tokenizer.json"), made_by, str(folder))
+    words = tokenizer.load(folder / "tokenizer.json")
+    _check_vocabulary(weights, trained_with, words, folder)
+    return _assemble(shape, weights, words, made_by, str(folder))
+
+
+def _check_vocabulary(weights: dict[str, Tensor], trained_with: str | None, words: Tokenizer, folder: Path) -> None:
+    """Refuse a tokenizer that is not the weights' own: of another size it fails late, of the same it talks rubbish.
+
+    Weights that carry no digest are held to their size alone.
+    """
+    sizes = len(weights.get("model.embed_tokens.weight", [])), words.get_vocab_size()
+    beside = vocabulary_digest(words)
+    if sizes[0] != sizes[1] or beside != (trained_with or beside):
+        raise UserError(
+            f"{folder}: the weights are of a vocabulary of {sizes[0]} words ({trained_with or 'unknown digest'}), "
+            f"tokenizer.json beside them is of {sizes[1]} ({beside}); take both from one run"
+        )
 
 
 def _load_checkpoint(path: Path) -> Saved:
