@@ -65,6 +65,19 @@ def ask(prompt: str, reference: str | None, top: int, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("text")
+@click.option("--model", "reference", help="Model folder, checkpoint, runs:/… or models:/…; default: the newest model.")
+@click.option("--top", default=3, show_default=True, type=click.IntRange(1, 100), help="How many alternatives to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--steps", "with_steps", is_flag=True, help="Show the same text at the snapshots of the run.")
+def explain(text: str, reference: str | None, top: int, as_json: bool, with_steps: bool) -> None:
+    """Show surprise, blame, one nudge and attention: `nudge explain "two plus three equals five"`."""
+    from nudge.cli import explain as command
+
+    command.explain(text, reference, top, as_json, with_steps)
+
+
+@main.command()
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Default: 5000, or a free one if that is taken.")
 def ui(port: int) -> None:
     """Open the MLflow UI over the project's own store, on this machine alone."""
