@@ -1,0 +1,27 @@
+"""The chapters, in the order in which they are told. A later stage adds its own here."""
+
+from collections.abc import Callable, Sequence
+
+from nudge.report.chapter import Chapter
+from nudge.report.chapters import (
+    ask,
+    blame,
+    data,
+    guesses,
+    nudging,
+    surprise,
+    tokens,
+    watch,
+)
+from nudge.report.evidence import Evidence
+
+CHAPTERS: Sequence[Callable[[Evidence], Chapter]] = (
+    data.chapter,
+    tokens.chapter,
+    guesses.chapter,
+    surprise.chapter,
+    blame.chapter,
+    nudging.chapter,
+    watch.chapter,
+    ask.chapter,
+)

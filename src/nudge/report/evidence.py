@@ -1,0 +1,134 @@
+"""Everything that the report tells of, read from disk in one place; what was not measured is None."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from nudge.data import documents, files
+from nudge.errors import UserError
+from nudge.evaluation.evaluate import untrained
+from nudge.insight.questions import Questions
+from nudge.model import saved, snapshots
+from nudge.model.internals import Trace, trace
+from nudge.model.saved import Saved
+from nudge.report import provenance
+from nudge.report.provenance import Made
+
+MODEL = "pretrain"  # the model that the story follows: the one that starts from random weights
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a model and of how it came to be.
+
+    Attributes:
+        saved: the trained model.
+        untrained: the same with the random weights that its run began with.
+        snapshots: the model after so many optimiser steps, from the first to the last; empty if none were kept.
+        blame: columns step, by, name, share, of the snapshots' gradients; None if none was kept.
+        documents: the curated corpus, with a column `split`.
+        training, validation: curves by optimiser step; None if there are none.
+        metrics: what `evaluate` found, of this model.
+        insight, memory: what these stages found; None if they have not run.
+        learning: one row a fact, with the step from which it stays right; None if insight has not run.
+        made: for each model folder, what made it.
+    """
+
+    saved: Saved
+    untrained: Saved
+    snapshots: list[tuple[int, Saved]]
+    blame: pd.DataFrame | None
+    documents: pd.DataFrame
+    training: pd.DataFrame | None
+    validation: pd.DataFrame | None
+    metrics: dict[str, Any] | None
+    insight: dict[str, Any] | None
+    memory: dict[str, Any] | None
+    learning: pd.DataFrame | None
+    made: dict[str, Made]
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """Return the documents that state an arithmetic fact."""
+        told = self.documents
+        return told[told["operation"].notna() & told["prompt"].notna()].reset_index(drop=True)
+
+    @cached_property
+    def example(self) -> str | None:
+        """Return the sentence that the story follows: the first sample prompt that is a fact of the corpus."""
+        prompts = self.saved.config["callbacks"]["samples"]["prompts"]
+        known = dict(zip(self.facts["prompt"], self.facts["text"], strict=True))
+        return next((known[prompt] for prompt in prompts if prompt in known), None) or (
+            str(self.facts["text"].iloc[0]) if len(self.facts) else None
+        )
+
+    def questions(self, rows: pd.DataFrame) -> Questions:
+        """Return documents as tensors."""
+        whole = rows.astype({"left": int, "right": int, "answer": int}).to_dict("records")
+        return Questions.of(self.saved.tokenizer, [{str(key): value for key, value in row.items()} for row in whole])
+
+
+def words(model: Saved, text: str) -> list[str]:
+    """Return a text's tokens as the model sees them, begin and end among them."""
+    return list(model.tokenizer.encode(text).tokens)
+
+
+@torch.inference_mode()
+def traced(model: Saved, text: str) -> Trace:
+    """Run a model on one text and keep everything; each tensor has a batch of 1."""
+    return trace(model.model, torch.tensor([model.tokenizer.encode(text).ids]))
+
+
+def read(models: Path, corpus: Path, reports: Path) -> Evidence:
+    """Read what there is.
+
+    Raises:
+        UserError: there is no model or no corpus, or something is damaged.
+    """
+    folder = models / MODEL
+    model = saved.load(folder)
+    files.check_seal(corpus / "curated", "curate")
+    has_snapshots = bool(snapshots.steps_of(folder / snapshots.FOLDER))
+    blame = pd.DataFrame(snapshots.blame(folder))
+    metrics = _json(reports / "metrics.json")
+    probes = sorted(path.parent for path in models.glob("probes/*/config.json"))
+    return Evidence(
+        saved=model,
+        untrained=untrained(model),
+        snapshots=list(snapshots.load_all(folder)) if has_snapshots else [],
+        blame=blame.astype({"step": int, "share": float}) if len(blame) else None,
+        documents=pd.concat(
+            documents.read(corpus / "curated" / f"{split}.parquet").to_pandas().assign(split=split)
+            for split in documents.SPLITS
+        ).reset_index(drop=True),
+        training=_curve(folder / "curves" / "train.csv"),
+        validation=_curve(folder / "curves" / "validation.csv"),
+        metrics=metrics.get(MODEL) if metrics else None,
+        insight=_json(reports / "insight.json"),
+        memory=_json(reports / "memory.json"),
+        learning=_parquet(reports / "insight" / "learning.parquet"),
+        made={MODEL: provenance.of(folder, corpus)} | {probe.name: provenance.of(probe, None) for probe in probes},
+    )
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); delete it and call `dvc repro`") from error
+    return content
+
+
+def _curve(path: Path) -> pd.DataFrame | None:
+    return pd.read_csv(path) if path.is_file() else None
+
+
+def _parquet(path: Path) -> pd.DataFrame | None:
+    return pd.read_parquet(path) if path.is_file() else None
