@@ -1,0 +1,61 @@
+"""A model with the facts of the corpus that it was trained on, each scored and with its place in that corpus."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nudge.config.schema import DataConfig, TokenizerConfig, parse
+from nudge.data import corpora, documents, files
+from nudge.evaluation import answers
+from nudge.evaluation.answers import Scored
+from nudge.model import saved
+from nudge.model.saved import Saved
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A model with the facts of its own corpus.
+
+    Attributes:
+        name: "pretrain", or that of a probe.
+        folder: where it is.
+        saved: the model.
+        data: what its corpus was made by.
+        facts: all facts of its corpus, scored.
+        origin_N: where each is: a split, or why it is held out.
+    """
+
+    name: str
+    folder: Path
+    saved: Saved
+    data: DataConfig
+    facts: Scored
+    origin_N: list[str]
+
+    def part(self, *origins: str) -> Scored:
+        """Return the facts of some splits."""
+        return self.facts.where([origin in origins for origin in self.origin_N])
+
+
+def examine(folder: Path) -> Examined:
+    """Load a model and score all facts of its corpus, which is made anew if it is not there.
+
+    Raises:
+        UserError: the model or its corpus is missing or damaged.
+    """
+    model = saved.load(folder)
+    where = f"{folder}/nudge.json"
+    data = parse(DataConfig, model.config.get("data"), where)
+    corpus = corpora.prepare(data, parse(TokenizerConfig, model.config.get("tokenizer"), where)) / "curated"
+    files.check_seal(corpus, "curate")
+    rows, origin_N = [], []
+    for name in (*documents.SPLITS, documents.HELD_OUT):
+        for row in documents.read(corpus / f"{name}.parquet").to_pylist():
+            if _is_fact(row):
+                rows.append(row)
+                origin_N.append(row["held_out"] or name)
+    return Examined(folder.name, folder, model, data, answers.score(model, rows), origin_N)
+
+
+def _is_fact(row: dict[str, Any]) -> bool:
+    return row["operation"] is not None and row["prompt"] is not None
