@@ -1,7 +1,7 @@
 """Hypothesis "attention patterns": at the positions that say the answer, a head looks at the operands, and needs them.
 
-Shape suffixes as in `model/internals.py`, and R roles, K edges (layer, head, role looked at), G groups of positions. Shares
-are means over a question's answering positions, those after which a token of the answer or the end token comes.
+Shape suffixes as in `model/internals.py`, and R roles, K edges (layer, head, role looked at), G groups of positions.
+Shares are means over a question's answering positions: those after which a token of the answer or the end token comes.
 """
 
 from collections.abc import Callable
