@@ -166,6 +166,7 @@ class TrainerConfig(Section):
     accumulate: int = Field(ge=1)
     gradient_clip: float = Field(ge=0)
     val_every_n_steps: int = Field(ge=1)
+    score_training: bool
     accelerator: Literal["cpu", "gpu"]
     devices: int = Field(ge=1)
     num_nodes: int = Field(ge=1)
@@ -264,7 +265,7 @@ def parse(schema: type[S], plain: Any, where: str = "configuration") -> S:
         return schema.model_validate(plain)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        path = _keys_on(first["loc"], plain)
+        path = _keys_on(first["loc"], plain, first["type"] == "missing")
         key = ".".join(path) or where
         if first["type"] == "extra_forbidden":
             siblings = plain
@@ -279,14 +280,15 @@ def parse(schema: type[S], plain: Any, where: str = "configuration") -> S:
         raise UserError(f"{key}{value}: {reason[0].lower()}{reason[1:]}") from error
 
 
-def _keys_on(location: tuple[int | str, ...], plain: Any) -> list[str]:
+def _keys_on(location: tuple[int | str, ...], plain: Any, missing: bool) -> list[str]:
     """Return the keys on the way to what is wrong, without the names that pydantic adds for choices among schemas."""
     path = []
-    for step in location:
+    for place, step in enumerate(location, 1):
         inside = step in plain if isinstance(plain, dict) else isinstance(plain, list) and isinstance(step, int)
-        if inside or (isinstance(plain, dict) and step is location[-1]):
+        if inside:
+            plain = plain[step]
+        if inside or (missing and place == len(location)):
             path.append(str(step))
-            plain = plain[step] if inside else None
     return path
 
 

@@ -17,7 +17,8 @@ def export_curves(journal: Path, folder: Path) -> None:
     for entry, _ in entries(journal):
         for key, value in entry.get("metrics", {}).items():
             if not key.startswith(NOT_REPEATABLE):
-                rows["validation" if key.startswith("val/") else "train"][entry["step"]][key] = value
+                validated = key.startswith(("val/", "train/exact_match"))
+                rows["validation" if validated else "train"][entry["step"]][key] = value
     for name, by_step in rows.items():
         columns = sorted({key for values in by_step.values() for key in values})
         with replacing(folder / f"{name}.csv") as temporary, temporary.open("w", newline="") as file:

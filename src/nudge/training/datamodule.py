@@ -1,5 +1,6 @@
 """The tokenised corpus as Lightning takes it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ from nudge.training.batches import HeldOutBatches, ShuffledBatches, loader
 
 # Documents in one forward pass without gradients: large enough to be fast, small enough for any memory.
 HELD_OUT_BATCH = 2048
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A split whose questions are counted at each validation.
+
+    Attributes:
+        name: what its metrics begin with: "val" or "train".
+        tokens: its documents.
+        operations: which of them belong to which operation; empty for a corpus that isn't arithmetic.
+    """
+
+    name: str
+    tokens: Tokens
+    operations: dict[str, NDArray[np.int64]]
 
 
 class Corpus(LightningDataModule):
@@ -44,7 +60,9 @@ class Corpus(LightningDataModule):
                     f"model.context={config.model.context}: {name} has a document of {longest} tokens; "
                     f"model.context={longest - 1} would do"
                 )
-        self.operations = _operations(corpus / "curated" / "validation.parquet")
+        self.scored = [Scored("val", self.validation, _operations(corpus / "curated" / "validation.parquet"))]
+        if config.trainer.score_training:
+            self.scored.append(Scored("train", self.train, _operations(corpus / "curated" / "train.parquet")))
 
     def _place(self) -> dict[str, Any]:
         trainer = self.trainer
@@ -66,18 +84,19 @@ class Corpus(LightningDataModule):
         return loader(batches, settings.num_workers, settings.accelerator == "gpu")
 
     def val_dataloader(self) -> Any:
-        """Return each validation document once."""
-        batches = HeldOutBatches(
-            self.validation,
-            self._config.model.context,
-            HELD_OUT_BATCH,
-            **self._place(),
-            loss_on=self._config.stage.loss_on,
-        )
-        return loader(batches, 0, self._config.trainer.accelerator == "gpu")
+        """Return each document of each split that is scored once."""
+        context, loss_on = self._config.model.context, self._config.stage.loss_on
+        return [
+            loader(
+                HeldOutBatches(split.tokens, context, HELD_OUT_BATCH, **self._place(), loss_on=loss_on),
+                0,
+                self._config.trainer.accelerator == "gpu",
+            )
+            for split in self.scored
+        ]
 
 
 def _operations(path: Path) -> dict[str, NDArray[np.int64]]:
-    """Return the documents of each operation; empty for a corpus that isn't arithmetic."""
+    """Return which documents of a file belong to which operation."""
     column = np.array(pq.read_table(path, columns=["operation"])["operation"].to_pylist(), dtype=object)
     return {name: np.flatnonzero(column == name) for name in sorted({name for name in column if name is not None})}

@@ -1,11 +1,11 @@
 """Next-token prediction: the objective of `stage=pretrain` as a LightningModule."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -13,11 +13,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from nudge.config.schema import Config
 from nudge.data.tokenizer import PAD_ID
-from nudge.data.tokens import Tokens
 from nudge.model import decoder
 from nudge.model.decoder import Decoder
 from nudge.training import optimizers, schedules
 from nudge.training.batches import Batch
+from nudge.training.datamodule import Scored
 
 
 def cross_entropy_sum(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
@@ -53,18 +53,10 @@ class Pretraining(LightningModule):
     Args:
         config: the run.
         tokenizer: `tokenizer.json` as text; checkpoints carry it, so that they answer by themselves.
-        validation: the validation documents, to know where their answers begin.
-        operations: which of them belong to which operation, for exact match by operation.
+        scored: the validation documents, and others to count the answers of, in the order of their loaders.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        tokenizer: str,
-        vocabulary: int,
-        validation: Tokens,
-        operations: dict[str, NDArray[np.int64]],
-    ) -> None:
+    def __init__(self, config: Config, tokenizer: str, vocabulary: int, scored: Sequence[Scored]) -> None:
         super().__init__()
         self.save_hyperparameters({"config": config.model_dump(mode="json"), "tokenizer": tokenizer}, logger=False)
         self.config = config
@@ -72,9 +64,10 @@ class Pretraining(LightningModule):
         self.model.initialise(torch.Generator().manual_seed(config.seed))
         self.step_loss = torch.zeros(())
         self.targets_seen = 0
-        self._answers_N: Tensor
-        self.register_buffer("_answers_N", torch.from_numpy(np.array(validation.answers)), persistent=False)
-        self._operations = operations
+        self._scored = scored
+        for split in scored:
+            answers_N = torch.from_numpy(np.array(split.tokens.answers))
+            self.register_buffer(f"_answers_N_{split.name}", answers_N, persistent=False)
 
     def configure_model(self) -> None:
         """Divide the weights among devices, where the strategy is to (FSDP2); elsewhere leave them as they are."""
@@ -112,28 +105,34 @@ class Pretraining(LightningModule):
         # Lightning divides by `accumulate` and DDP averages over devices; the sum over both is the mean over the step.
         return loss * (accumulate * self.trainer.world_size)
 
+    def _answers(self) -> list[Tensor]:
+        """Return where the answers begin in the documents of each scored split, [N]."""
+        return [self.get_buffer(f"_answers_N_{split.name}") for split in self._scored]
+
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
-        self._exact_N = torch.zeros_like(self._answers_N, dtype=torch.float32)
-        self._surprisal = torch.zeros(2, device=self._answers_N.device, dtype=torch.float64)  # sum, count
+        self._exact = [torch.zeros_like(answers_N, dtype=torch.float32) for answers_N in self._answers()]
+        self._surprisal = torch.zeros(2, device=self._exact[0].device, dtype=torch.float64)  # sum, count
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Note the surprisal, and which questions are answered exactly."""
         logits_BTV = self.model(batch["inputs"], batch["documents"])
-        self._exact_N += answered_exactly(logits_BTV, batch, self._answers_N)
-        self._surprisal[0] += cross_entropy_sum(logits_BTV, batch["targets"])
-        self._surprisal[1] += batch["targets_in_step"]
+        self._exact[dataloader_idx] += answered_exactly(logits_BTV, batch, self._answers()[dataloader_idx])
+        if dataloader_idx == 0:  # the loss on training documents is told at every step
+            self._surprisal[0] += cross_entropy_sum(logits_BTV, batch["targets"])
+            self._surprisal[1] += batch["targets_in_step"]
 
     def on_validation_epoch_end(self) -> None:
-        """Log `val/…` over all documents of all processes, each counted once."""
-        exact_N = self.trainer.strategy.reduce(self._exact_N, reduce_op="sum")
+        """Log `val/…` over all documents of all processes, each counted once, and how many of training are answered."""
         totals = self.trainer.strategy.reduce(self._surprisal, reduce_op="sum")
         metrics = {"val/loss": (totals[0] / totals[1]).item()}
-        if self._operations:
-            exact = exact_N.cpu().numpy()
-            metrics["val/exact_match"] = float(exact[np.concatenate(list(self._operations.values()))].mean())
-            for name, documents in self._operations.items():
-                metrics[f"val/exact_match/{name}"] = float(exact[documents].mean())
+        for split, exact_N in zip(self._scored, self._exact, strict=True):
+            exact = self.trainer.strategy.reduce(exact_N, reduce_op="sum").cpu().numpy()
+            if split.operations:
+                among = np.concatenate(list(split.operations.values()))
+                metrics[f"{split.name}/exact_match"] = float(exact[among].mean())
+            for name, documents in split.operations.items():
+                metrics[f"{split.name}/exact_match/{name}"] = float(exact[documents].mean())
         self.log_dict(metrics, logger=False, rank_zero_only=False)
         for logger in self.loggers:
             logger.log_metrics(metrics, step=self.trainer.global_step)

@@ -74,13 +74,7 @@ def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callb
     """Train from `start` to the end."""
     pl.seed_everything(config.seed, verbose=False)
     corpus = Corpus(config, corpora.prepare(config.data, config.tokenizer))
-    module = Pretraining(
-        config,
-        corpus.tokenizer.to_str(),
-        corpus.tokenizer.get_vocab_size(),
-        corpus.validation,
-        corpus.operations,
-    )
+    module = Pretraining(config, corpus.tokenizer.to_str(), corpus.tokenizer.get_vocab_size(), corpus.scored)
     if config.trainer.compile:
         module.model.compile()  # in place: wrapping the model would change the names of its weights
     samples = Samples(config.callbacks.samples.prompts, corpus.tokenizer)
@@ -214,8 +208,9 @@ def _export(config: Config, folder: Path, run: MlflowRun) -> None:
 
 def _check_monitor(config: Config, corpus: Corpus) -> None:
     names = ["val/loss"]
-    if corpus.operations:
-        names += ["val/exact_match", *(f"val/exact_match/{name}" for name in corpus.operations)]
+    for split in corpus.scored:
+        if split.operations:
+            names += [f"{split.name}/exact_match", *(f"{split.name}/exact_match/{name}" for name in split.operations)]
     monitor = config.callbacks.checkpoint.monitor
     if monitor not in names:
         raise UserError(f"callbacks.checkpoint.monitor={monitor}: no such metric{did_you_mean(monitor, names)}")
