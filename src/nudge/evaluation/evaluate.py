@@ -7,14 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nudge.data import documents, files
 from nudge.evaluation.exact_match import Answered, score
 from nudge.evaluation.recording import record
 from nudge.model import saved
-from nudge.model.decoder import Decoder
-from nudge.model.saved import Saved
+from nudge.model.saved import untrained as untrained
 
 ERROR_COLUMNS = ("operation", "left", "right", "prompt", "answer", "given", "probability")
 
@@ -59,13 +56,6 @@ def evaluate(models: Path, corpus: Path, reports: Path) -> dict[str, Any]:
         | {name: values["exact_match"] for name, values in scores["test"]["by_operation"].items()}
         for stage, scores in metrics.items()
     }
-
-
-def untrained(model: Saved) -> Saved:
-    """Return the same model with the random weights that its run began with."""
-    fresh = Decoder(model.model.config, model.model.vocabulary)
-    fresh.initialise(torch.Generator().manual_seed(model.config["seed"]))
-    return Saved(fresh.eval(), model.tokenizer, model.config)
 
 
 def _error(answer: Answered) -> dict[str, Any]:

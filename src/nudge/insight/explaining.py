@@ -5,7 +5,6 @@ from pathlib import Path
 
 from nudge.data import tokenizer
 from nudge.errors import UserError
-from nudge.evaluation.evaluate import untrained
 from nudge.insight import equations, filming, looking, nudging, surprise
 from nudge.insight.equations import Equation
 from nudge.insight.filming import Frame, Given
@@ -13,7 +12,7 @@ from nudge.insight.looking import Head
 from nudge.insight.nudging import Blame, Nudge
 from nudge.insight.surprise import Reading
 from nudge.model import saved, snapshots
-from nudge.model.saved import Saved
+from nudge.model.saved import Saved, untrained
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,13 @@ def load(path: Path) -> Saved:
     return _load_checkpoint(path) if path.is_file() else _load_folder(path)
 
 
+def untrained(model: Saved) -> Saved:
+    """Return the same model with the random weights that its run began with."""
+    fresh = Decoder(model.model.config, model.model.vocabulary)
+    fresh.initialise(torch.Generator().manual_seed(model.config["seed"]))
+    return Saved(fresh.eval(), model.tokenizer, model.config)
+
+
 def digest(folder: Path) -> str:
     """Return the SHA-256 of a model folder's weights: what ties it to the run that made it."""
     with (folder / WEIGHTS).open("rb") as file:
