@@ -181,7 +181,8 @@ def _steps(explanation: Explanation) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
     for title in ("step", "-ln p"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("the model answers", overflow="fold")
+    # A line a step: before it has learned where to stop, a model's answer is long.
+    table.add_column("the model answers", overflow="ellipsis", no_wrap=True)
     table.add_column("p", justify="right", no_wrap=True)
     table.add_column("")
     for frame in explanation.steps:
