@@ -121,7 +121,10 @@ class Questions:
 def _counts(row: dict[str, Any], length: int) -> list[int]:
     """Count the tokens of each of the `ROLES` but padding in a document of `length` tokens; a token is a word."""
     prompt = row["prompt"].split()
-    left, right = (numbers.words(row[side]).split() for side in ("left", "right"))
+    # A number is said in words, or in digits as one token.
+    left, right = (
+        [str(row[side])] if str(row[side]) in prompt else numbers.words(row[side]).split() for side in ("left", "right")
+    )
     ends = len(prompt) - len(left)
     first = next((at for at in range(ends + 1) if prompt[at : at + len(left)] == left), None)
     ends = len(prompt) - len(right)
@@ -142,13 +145,14 @@ def exact_match(logits_BTV: Tensor, questions: Questions) -> Tensor:
     pass over the known text decides it, and an intervention is scored in one pass too.
 
     Args:
-        logits_BTV: what a model, changed or not, says after each of `questions.tokens_BT`.
+        logits_BTV: what a model, changed or not, says after each of `questions.tokens_BT`; the last may be left out.
     """
-    return ((logits_BTV.argmax(-1) == questions.next_BT) | ~questions.asked_BT).all(-1)
+    T = logits_BTV.shape[1]
+    return ((logits_BTV.argmax(-1) == questions.next_BT[:, :T]) | ~questions.asked_BT[:, :T]).all(-1)
 
 
 @torch.inference_mode()
 def answered(model: Decoder, questions: Questions) -> Tensor:
     """Ask a model all questions; say which it answers exactly, [B]."""
-    exact = [exact_match(model(batch.tokens_BT), batch) for batch in questions.batches()]
+    exact = [exact_match(model(batch.tokens_BT[:, :-1]), batch) for batch in questions.batches()]
     return torch.cat(exact) if exact else torch.zeros(0, dtype=torch.bool)
