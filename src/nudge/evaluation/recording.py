@@ -41,6 +41,16 @@ def attach(folder: Path, report: dict[str, Any], name: str) -> None:
         print(f"MLflow: {name} not recorded ({error}); it is in reports/", file=sys.stderr)
 
 
+def tag(folder: Path, tags: dict[str, str]) -> None:
+    """Set tags of the newest run that made a model, if the store has one."""
+    try:
+        run = made_by.run_of(folder)
+        for key, value in tags.items() if run is not None else ():
+            store.client().set_tag(run, key, value)
+    except MlflowException as error:
+        print(f"MLflow: {', '.join(tags)} not recorded ({error})", file=sys.stderr)
+
+
 def _run_of(folder: Path, what: str) -> str | None:
     run = made_by.run_of(folder)
     if run is None:
