@@ -1,8 +1,10 @@
 """`nudge explain` in processes of its own: what a person reads, what a program reads, what is refused in one line."""
 
+import io
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +14,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from nudge import project
+from nudge.cli import explain as command
 from nudge.config.composition import compose
 from nudge.data import tokenizer
 from nudge.errors import UserError
@@ -68,8 +71,16 @@ def test_a_person_reads_it_at_80_columns_without_colours(nudge: Command, model: 
     for layer, head in ((0, 0), (0, 1)):
         assert f"layer {layer} head {head}" in text
     assert re.search(r"^two +[·░▒▓█]{2} +\S+ \d+%", text, re.MULTILINE)
+    assert "-ln p is that of 'five'" in text, "the right answer's, not the wrong one's"
     steps = text[text.index("STEPS") :].splitlines()[2:]
     assert len(steps) == len(snapshots.steps_of(model / "snapshots"))
+
+
+def test_a_terminal_that_knows_no_unicode_shows_the_rest(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    command.explain("two plus three equals five", str(model), 1, as_json=False, with_steps=False)
+    sys.stdout.flush()
+    assert b"looks most at" in sys.stdout.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_program_reads_one_json_document(nudge: Command, model: Path) -> None:

@@ -1,7 +1,9 @@
 """`nudge explain`: what a model makes of one text, for a person at a terminal or as one JSON document."""
 
 import dataclasses
+import io
 import json
+import sys
 from collections.abc import Iterable
 
 from rich.console import Console, RenderableType
@@ -15,6 +17,7 @@ from nudge.insight.nudging import Nudge
 from nudge.insight.surprise import Surprise
 
 BAR = 16  # characters of a share of 1
+NOTHING = "(nothing)"  # the answer of a model that ends at once
 
 
 def explain(text: str, reference: str | None, top: int, as_json: bool, with_steps: bool) -> None:
@@ -27,7 +30,9 @@ def explain(text: str, reference: str | None, top: int, as_json: bool, with_step
     if as_json:
         print(json.dumps(_plain(explanation)))
         return
-    # Names of weights end in brackets, which rich would take for markup.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # shades and bars are no ASCII, and the rest is worth reading without
+    # A path may have brackets in it, which rich would take for markup.
     console = Console(markup=False, highlight=False)
     for part in _report(explanation):
         console.print(part)
@@ -69,7 +74,9 @@ def _report(explanation: Explanation) -> Iterable[RenderableType]:
     yield from _attention(explanation)
     yield f"one character a token, from {explanation.inputs[0]} on: {_legend()}"
     if explanation.steps is not None:
-        yield "\nSTEPS  the same text at the snapshots of the run"
+        expected = explanation.steps[-1].answer
+        of = f"; -ln p is that of '{expected}'" if expected else ""
+        yield f"\nSTEPS  the same text at the snapshots of the run{of}"
         yield _steps(explanation)
 
 
@@ -82,7 +89,7 @@ def _said(explanation: Explanation) -> Iterable[str]:
             verdict = "wrong" if equation.is_wrong else "right" if equation.right else "without an answer that is known"
             right = f": {equation.question} {equation.right}" if equation.is_wrong else ""
             yield f"The equation is {verdict}{right}."
-        yield f"The model answers '{given.text}' ({_percent(given.probability)})."
+        yield f"The model answers '{given.text or NOTHING}' ({_percent(given.probability)})."
     instead = token.alternatives[0] if token.alternatives else None
     expected = (
         "" if token.rank == 1 or instead is None else f"; expected: '{instead.token}' {_percent(instead.probability)}"
@@ -182,13 +189,15 @@ def _steps(explanation: Explanation) -> Table:
     for title in ("step", "-ln p"):
         table.add_column(title, justify="right", no_wrap=True)
     # A line a step: before it has learned where to stop, a model's answer is long.
-    table.add_column("the model answers", overflow="ellipsis", no_wrap=True)
+    table.add_column("the model answers", overflow="ellipsis", no_wrap=True, max_width=40)
     table.add_column("p", justify="right", no_wrap=True)
     table.add_column("")
     for frame in explanation.steps:
         surprisal = "" if frame.surprisal is None else f"{frame.surprisal:.4f}"
         right = {True: "right", False: "wrong", None: ""}[frame.right]
-        table.add_row(f"{frame.step:,}", surprisal, frame.given.text, _percent(frame.given.probability), right)
+        table.add_row(
+            f"{frame.step:,}", surprisal, frame.given.text or NOTHING, _percent(frame.given.probability), right
+        )
     return table
 
 

@@ -145,5 +145,31 @@ def evaluate() -> None:
     stages.evaluate()
 
 
+@main.command(short_help="Pipeline stage: models/ → reports/memory.json.")
+def memory() -> None:
+    """Measure what was understood and what was learned by heart."""
+    from nudge.cli import stages
+
+    stages.memory()
+
+
+@main.command(short_help="Pipeline stage: models/pretrain → reports/insight.json.")
+@click.option("--model", "reference", help="Model folder, runs:/… or models:/…; default: models/pretrain.")
+@click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Folder to write; default: reports/.")
+def insight(reference: str | None, into: Path | None) -> None:
+    """Test four hypotheses on what a model learned, with interventions and controls."""
+    from nudge.cli import stages
+
+    stages.insight(reference, into)
+
+
+@main.command(short_help="Pipeline stage: reports/ → reports/nudge.html.")
+def report() -> None:
+    """Tell the whole story on one page."""
+    from nudge.cli import stages
+
+    stages.report()
+
+
 if __name__ == "__main__":
     run()

@@ -33,12 +33,14 @@ class Frame:
 
     Attributes:
         step: optimiser steps taken.
-        surprisal: of the answer, its end included, in nats; None if there is none to compare with.
+        answer: what the model is held against: a right answer where one is known; None if there is nothing.
+        surprisal: of this answer, its end included, in nats; None if there is none.
         given: what the model would answer.
         right: whether that is the answer; None if there is none.
     """
 
     step: int
+    answer: str | None
     surprisal: float | None
     given: Given
     right: bool | None
@@ -63,9 +65,9 @@ def film(snapshots: Iterable[tuple[int, Saved]], question: str, expected: str | 
     for step, model in snapshots:
         given = answer(model, question)
         if expected is None:
-            yield Frame(step, None, given, None)
+            yield Frame(step, None, None, given, None)
             continue
         ids = surprise.encode(f"{question} {expected}", model, whole=True)
         asked = len(tokenizer.prompt_ids(model.tokenizer, question))
         surprisal = sum(token.surprisal for token in surprise.read(model, ids, 1).tokens[asked - 1 :])
-        yield Frame(step, surprisal, given, given.ended and given.text == expected)
+        yield Frame(step, expected, surprisal, given, given.ended and given.text == expected)
