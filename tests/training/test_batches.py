@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from nudge.data.tokens import Tokens
 from nudge.training.batches import Batch, HeldOutBatches, ShuffledBatches, loader, packed
@@ -107,3 +108,26 @@ def test_each_held_out_document_is_counted_once(tokens: Tokens, world_size: int)
             targets += batch["targets_in_step"]
     assert counted == expected_pairs(list(range(len(tokens))), tokens)
     assert targets == sum(counted.values())
+
+
+def test_loss_on_the_answer_counts_its_tokens_alone_and_all_of_them(tokens: Tokens) -> None:
+    # Dividing the answer's surprisal by the count of all tokens would make the loss, and the step, too small.
+    documents = np.arange(100)
+    batches = ShuffledBatches(tokens, CONTEXT, 100, 2, seed=0, loss_on="answer")
+    for batch in islice(batches, 2):  # the two halves of one step
+        counted = batch["targets"] != 0
+        begins = torch.from_numpy(np.array(tokens.answers))[batch["documents"]]
+        assert (counted == ((batch["documents"] >= 0) & (batch["positions"] >= begins))).all()
+        assert (batch["inputs"][batch["documents"] >= 0] != 0).all(), "the question must still be read"
+    halves = list(islice(batches, 2))
+    assert sum(int((half["targets"] != 0).sum()) for half in halves) == halves[0]["targets_in_step"]
+    held = next(iter(HeldOutBatches(tokens, CONTEXT, 100, loss_on="answer")))
+    assert held["targets_in_step"] == int((held["targets"] != 0).sum())
+    assert held["targets_in_step"] == int((tokens.lengths - tokens.answers)[documents].sum())
+
+
+def test_a_document_that_asks_nothing_counts_whole(tokens: Tokens) -> None:
+    plain = Tokens(tokens.ids, tokens.starts, np.zeros_like(tokens.answers))
+    whole, same = (next(iter(HeldOutBatches(plain, CONTEXT, 50, loss_on=on))) for on in ("document", "answer"))  # type: ignore[arg-type]
+    assert (whole["targets"] == same["targets"]).all()
+    assert whole["targets_in_step"] == same["targets_in_step"]
