@@ -11,11 +11,13 @@ from torch import Tensor
 
 from nudge.config.composition import compose
 from nudge.config.schema import ModelConfig
-from nudge.data import tokenizer
+from nudge.data import numbers, tokenizer
 from nudge.data.tokenizer import prompt_ids
+from nudge.insight.answering import answering, attribution
+from nudge.insight.questions import Questions
 from nudge.model import saved
 from nudge.model.decoder import Decoder
-from nudge.model.internals import Trace, at_positions, head_contributions, trace
+from nudge.model.internals import at_positions, trace
 from nudge.model.saved import Saved
 from nudge.training import optimizers
 
@@ -139,36 +141,49 @@ def patching_map(model: Decoder, clean_BT: Tensor, corrupted_BT: Tensor, metric:
 
 
 @torch.no_grad()
-def test_direct_logit_attribution(models: Models, clean_BT: Tensor) -> None:
-    """Divide each next token's logit among embeddings, heads and MLPs; together they are the logit."""
-    lens, chosen_BT = models.lens, clean_BT.roll(-1, 1)
-    logits_BTV, cache = lens.run_with_cache(clean_BT)
+def test_direct_logit_attribution(models: Models) -> None:
+    """Divide the logit of each right token, above the mean of the number words, among embeddings, heads and MLPs."""
+    facts = [fact("plus", 42, 7, 49), fact("times", 26, 3, 78)]
+    questions = Questions.of(models.ours.tokenizer, facts)
+    states = answering(models.ours.model, questions)
+    ours = dict(zip(states.components, attribution(models.ours.model, states), strict=True))
+
+    logits_BTV, cache = models.lens.run_with_cache(questions.tokens_BT)
     parts_CBTD, labels = cache.get_full_resid_decomposition(expand_neurons=False, return_labels=True)
     # It divides by the norm's scale, but knows the gain only after folding, which would change the weights.
     gained_CBTD = parts_CBTD * models.llama.model.norm.weight
-    theirs = dict(zip(labels, cache.logit_attrs(gained_CBTD, tokens=chosen_BT), strict=True))
-    ours = attributions(models.ours.model, trace(models.ours.model, clean_BT), chosen_BT)
-    assert theirs.keys() - ours.keys() == {"bias"}
-    assert theirs["bias"].abs().max() == 0
-    for label, attribution_BT in ours.items():
-        close(theirs[label], attribution_BT)
-    total_BT = logits_BTV.gather(-1, chosen_BT[..., None])[..., 0]
-    close(torch.stack(list(ours.values())).sum(0), total_BT)
-    assert min(spread(attribution_BT) for attribution_BT in ours.values()) > 0.001
+    of_words_CBT = torch.stack([cache.logit_attrs(gained_CBTD, tokens=word) for word in states.number_words.tolist()])
+    above_CBT = cache.logit_attrs(gained_CBTD, tokens=questions.next_BT) - of_words_CBT.mean(0)
+    theirs = dict(zip(labels, above_CBT[:, questions.asked_BT], strict=True))
+
+    assert theirs.pop("bias").abs().max() == 0
+    assert len(ours) == len(theirs) == 1 + models.ours.model.config.layers * (models.ours.model.config.heads + 1)
+    for name, attribution_N in ours.items():
+        close(theirs[their_name(name)], attribution_N)
+    asked_NV = logits_BTV[questions.asked_BT]
+    right_N = asked_NV.gather(1, states.right_N[:, None])[:, 0]
+    close(right_N - asked_NV[:, states.number_words].mean(-1), torch.stack(list(ours.values())).sum(0))
+    assert min(spread(attribution_N) for attribution_N in ours.values()) > 0.001
 
 
-def attributions(model: Decoder, seen: Trace, chosen_BT: Tensor) -> dict[str, Tensor]:
-    """Return what each part adds to a token's logit, by TransformerLens' names; all share the norm's scale."""
-    norm, final_BTD = model.model.norm, seen.stream[-1]
-    scale_BT1 = (final_BTD.square().mean(-1, keepdim=True) + model.config.norm_eps).sqrt()
-    direction_BTD = model.lm_head.weight[chosen_BT] * norm.weight / scale_BT1
-    found = {"embed": (seen.stream[0] * direction_BTD).sum(-1)}
-    for layer, mixed_BTHE in enumerate(seen.mixed):
-        added_BTHD = head_contributions(model, layer, mixed_BTHE)
-        for head in range(added_BTHD.shape[2]):
-            found[f"L{layer}H{head}"] = (added_BTHD[:, :, head] * direction_BTD).sum(-1)
-        found[f"{layer}_mlp_out"] = (seen.mlp[layer] * direction_BTD).sum(-1)
-    return found
+def fact(operation: str, left: int, right: int, answer: int) -> dict[str, Any]:
+    prompt = f"{numbers.words(left)} {operation} {numbers.words(right)} equals"
+    return {
+        "text": f"{prompt} {numbers.words(answer)}",
+        "source": "test",
+        "prompt": prompt,
+        "operation": operation,
+        "left": left,
+        "right": right,
+    }
+
+
+def their_name(component: str) -> str:
+    """Return TransformerLens' name: "embed", "L0H1" and "0_mlp_out" for "embeddings", "0.1" and "0 mlp"."""
+    if component == "embeddings":
+        return "embed"
+    layer, head = component.replace(" ", ".").split(".")
+    return f"{layer}_mlp_out" if head == "mlp" else f"L{layer}H{head}"
 
 
 def close(theirs: Tensor, ours: Tensor) -> None:
