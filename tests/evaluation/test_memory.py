@@ -7,18 +7,18 @@ import pytest
 
 from nudge import project
 from nudge.config.composition import compose
-from nudge.config.schema import DataConfig, TokenizerConfig, parse
+from nudge.config.schema import DataConfig, MemoryConfig, TokenizerConfig, parse
 from nudge.data import corpora, documents
 from nudge.errors import UserError
 from nudge.evaluation import membership
 from nudge.evaluation.examined import examine
-from nudge.evaluation.memory import Settings, memory
+from nudge.evaluation.memory import memory
 from nudge.model import saved
 from nudge.training.tracking import made_by, store
 from nudge.training.train import train
 from tests.conftest import TINY, read_json
 
-LITTLE = Settings(most_beyond=200, by_heart=100, canary_steps=2)
+LITTLE = MemoryConfig(seed=0, most_beyond=200, by_heart=100, canary_steps=2)
 KINDS = ("seen fact", "unseen order", "unseen family", "unseen operand", "unseen answer", "beyond the range")
 
 Row = dict[str, Any]

@@ -21,14 +21,13 @@ missing; `count` is a number of facts, and `low` and `high` are the ends of a 95
 import json
 import random
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nudge import project
-from nudge.config.schema import CanariesSource, DataConfig, FactsSource
+from nudge.config.schema import CanariesSource, DataConfig, FactsSource, MemoryConfig
 from nudge.data import files
 from nudge.data.sources import canaries as planting
 from nudge.data.sources.canaries import Canary
@@ -50,30 +49,13 @@ NOT_TRAINED_ON = ("validation", "test")
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the measures cost.
-
-    Attributes:
-        seed: draws samples.
-        most_beyond: facts beyond the range, of one operation; the interval of a share is then at most ±2.2 points.
-        by_heart: training facts that are asked after each kept step; the interval is then at most ±3.1 points.
-        canary_steps: kept steps, evenly chosen, after which all secrets are ranked: about 0.4 s each on two cores.
-    """
-
-    seed: int = 0
-    most_beyond: int = 2000
-    by_heart: int = 1000
-    canary_steps: int = 10
-
-
-def memory(models: Path, reports: Path, config: Settings | None = None) -> Row:
+def memory(models: Path, reports: Path, config: MemoryConfig) -> Row:
     """Measure what each model has understood and what it knows by heart; see the module for what is written.
 
     Args:
         models: the folder of models; probes are in its folder `probes`.
         reports: the folder to write `memory.json` in; it is also added to the run that made the model `pretrain`.
-        config: what it may cost.
+        config: the stage's settings: seed, and sizes of samples.
 
     Returns:
         the report.
@@ -81,7 +63,6 @@ def memory(models: Path, reports: Path, config: Settings | None = None) -> Row:
     Raises:
         UserError: a model is missing or damaged, or its corpus can't be made.
     """
-    config = config or Settings()
     folders = [models / MAIN, *sorted(path.parent for path in (models / PROBES).glob("*/config.json"))]
     examined = [examine(folder) for folder in folders]
     of_canaries = [(one, found) for one in examined if (found := _canaries(one))]
@@ -158,7 +139,7 @@ def _deduplicated(data: DataConfig) -> set[str]:
     return {name for name, source in data.sources.items() if source.deduplicate}
 
 
-def _distance(one: Examined, config: Settings) -> list[Row]:
+def _distance(one: Examined, config: MemoryConfig) -> list[Row]:
     further = Scored([], np.zeros(0), np.zeros(0, dtype=bool))
     sources = [source for source in one.data.sources.values() if isinstance(source, FactsSource)]
     if len(sources) == 1 and sources[0].answers == "right":
@@ -187,7 +168,7 @@ def _canaries(one: Examined) -> list[Row]:
     return [row | {"before": was["exposure"]} for row, was in zip(after, before, strict=True)]
 
 
-def _canaries_by_step(one: Examined, config: Settings) -> list[Row]:
+def _canaries_by_step(one: Examined, config: MemoryConfig) -> list[Row]:
     steps = snapshots.steps_of(one.folder / snapshots.FOLDER)
     if not steps:
         return []
@@ -200,7 +181,7 @@ def _canaries_by_step(one: Examined, config: Settings) -> list[Row]:
     ]
 
 
-def _membership(one: Examined, examined: list[Examined], config: Settings) -> list[Row]:
+def _membership(one: Examined, examined: list[Examined], config: MemoryConfig) -> list[Row]:
     """Attack a model by its loss; the main one also with a reference, and in a control that can't succeed."""
     facts = one.part("train", *NOT_TRAINED_ON)
     member_N = np.array(
@@ -237,7 +218,7 @@ def _suspects(facts: Scored, score_N: Any, member_N: Any) -> Suspects:
     return Suspects(score_N, member_N, facts.column("family"), facts.column("operation"))
 
 
-def _by_heart(one: Examined, config: Settings) -> list[Row]:
+def _by_heart(one: Examined, config: MemoryConfig) -> list[Row]:
     if not snapshots.steps_of(one.folder / snapshots.FOLDER):
         return []
     rows = one.part("train").rows
