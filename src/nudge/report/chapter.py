@@ -71,7 +71,8 @@ class Chapter:
 
     Attributes:
         title: its heading.
-        anchor: its address in the page, and the name of its template.
+        anchor: its address in the page.
+        template: the file in `templates/` that tells it; "" for the one named after the anchor.
         figures: by the name under which the template places them.
         facts: values for the template's sentences.
         made_by: the model folders whose runs the numbers of its sentences come from.
@@ -82,8 +83,4 @@ class Chapter:
     figures: Mapping[str, Figure | Missing] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     made_by: Sequence[str] = ("pretrain",)
-
-    @property
-    def template(self) -> str:
-        """Name the template's file."""
-        return f"{self.anchor}.html"
+    template: str = ""

@@ -16,7 +16,8 @@ from nudge.insight.questions import Questions
 from nudge.model import saved, snapshots
 from nudge.model.internals import Trace, trace
 from nudge.model.saved import Saved
-from nudge.report import provenance
+from nudge.report import all_facts, provenance
+from nudge.report.all_facts import AllFacts
 from nudge.report.provenance import Made
 
 MODEL = "pretrain"  # the model that the story follows: the one that starts from random weights
@@ -66,6 +67,24 @@ class Evidence:
         return next((known[prompt] for prompt in prompts if prompt in known), None) or (
             str(self.facts["text"].iloc[0]) if len(self.facts) else None
         )
+
+    @cached_property
+    def answered(self) -> AllFacts | None:
+        """Ask the trained model every fact of the corpus; None if it states none."""
+        return all_facts.compute(self.saved, self.questions(self.facts)) if len(self.facts) else None
+
+    @property
+    def story(self) -> tuple[str, str, str] | None:
+        """Return the sentence that the story follows, its question, and the split that it is in."""
+        if self.example is None:
+            return None
+        row = self.facts[self.facts["text"] == self.example].iloc[0]
+        return str(row["text"]), str(row["prompt"]), str(row["split"])
+
+    def finding(self, hypothesis: str) -> dict[str, Any] | None:
+        """Return what insight found about a hypothesis; None if it has not run or did not test it."""
+        found = (self.insight or {}).get("findings", [])
+        return next((one for one in found if one["hypothesis"] == hypothesis), None)
 
     def questions(self, rows: pd.DataFrame) -> Questions:
         """Return documents as tensors."""

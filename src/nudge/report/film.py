@@ -62,7 +62,7 @@ def frames(snapshots: Sequence[tuple[int, Saved]], text: str, prompt_length: int
                 torch.stack([pattern[0] for pattern in seen.pattern]).numpy(),
                 float(p_V[tokens_BT[0, prompt_length]]),
             )
-        )  # fmt: skip
+        )
     return film
 
 

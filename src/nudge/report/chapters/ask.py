@@ -11,10 +11,10 @@ from nudge.report.evidence import Evidence
 def chapter(evidence: Evidence) -> Chapter:
     """Compute the answer to every fact, and put them into the page."""
     title, anchor = "Ask it", "ask"
-    if not len(evidence.facts):
+    facts = evidence.answered
+    if facts is None:
         missing = Missing("not drawn: the corpus states no arithmetic facts.")
         return Chapter(title, anchor, {"surprise": missing, "attention": missing}, {"packed": None})
-    facts = all_facts.compute(evidence.saved, evidence.questions(evidence.facts))
     vocabulary = evidence.saved.tokenizer
     words = [str(vocabulary.id_to_token(number)) for number in range(vocabulary.get_vocab_size())]
     first = _first(evidence, facts)

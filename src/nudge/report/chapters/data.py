@@ -51,10 +51,16 @@ def _splits(evidence: Evidence) -> Figure:
         )
     )
     table = [
-        [operation, *(int(counted[(counted.operation == operation) & (counted.split == split)]["count"].sum())
-         for split in style.SPLITS), int(totals[operation])]
+        [
+            operation,
+            *(
+                int(counted[(counted.operation == operation) & (counted.split == split)]["count"].sum())
+                for split in style.SPLITS
+            ),
+            int(totals[operation]),
+        ]
         for operation in present
-    ]  # fmt: skip
+    ]
     said = "; ".join(f"{operation}: {totals[operation]:,} facts" for operation in present)
     return Figure(
         [Chart("splits", style.finish(chart, f"Share of facts in each split, by operation. {said}.", 170))],

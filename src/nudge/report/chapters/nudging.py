@@ -1,8 +1,12 @@
 """Chapter: one weight, one step, with numbers to check by hand; and how large all steps were."""
 
+from typing import Any
+
 import altair as alt
 
-from nudge.model.decoder import PARTS
+from nudge.data.tokenizer import prompt_ids
+from nudge.insight import nudging
+from nudge.model.decoder import PARTS, part_of
 from nudge.report import style
 from nudge.report.chapter import Chapter, Chart, Figure, Missing
 from nudge.report.chapters.surprise import at, step_axis, thinned
@@ -11,7 +15,29 @@ from nudge.report.evidence import Evidence
 
 def chapter(evidence: Evidence) -> Chapter:
     """Show one nudge worked out, and the size of all nudges over training."""
-    return Chapter("Nudge: a small step downhill", "nudge", {"ratios": _ratios(evidence)}, {})
+    figures = {"ratios": _ratios(evidence)}
+    if evidence.story is None:
+        return Chapter("Nudge: a small step downhill", "nudge", figures, {"nudge": None})
+    text, prompt, _ = evidence.story
+    # The answer's surprise at the random weights that the run began with: there a step shows most.
+    begun, ids = evidence.untrained, evidence.saved.tokenizer.encode(text).ids
+    first = len(prompt_ids(begun.tokenizer, prompt))
+    gradients, _ = nudging.gradients_of(begun.model, ids, first)
+    step = nudging.nudge(begun, ids, gradients, first)
+    return Chapter(
+        "Nudge: a small step downhill",
+        "nudge",
+        figures,
+        {"nudge": step, "part": part_of(step.weight), "text": text, **_signs(step)},
+    )
+
+
+def _signs(step: nudging.Nudge) -> dict[str, Any]:
+    """Say which way the weight goes, and how the printed sum is to be read."""
+    return {
+        "direction": "too high" if step.gradient > 0 else "too low",
+        "moves": "down" if step.new < step.old else "up",
+    }
 
 
 def _ratios(evidence: Evidence) -> Figure | Missing:

@@ -47,9 +47,12 @@ def step_axis() -> alt.X:
         "at:Q",
         scale=alt.Scale(type="log", nice=False, domainMin=0.5),
         title="optimiser steps",
-        axis=alt.Axis(format="~s", values=[0.5, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000],
-                      labelExpr="datum.value < 1 ? 'start' : datum.label"),
-    )  # fmt: skip
+        axis=alt.Axis(
+            format="~s",
+            values=[0.5, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000],
+            labelExpr="datum.value < 1 ? 'start' : datum.label",
+        ),
+    )
 
 
 def at(step: float) -> float:

@@ -44,7 +44,7 @@ def _frequency(evidence: Evidence) -> Figure:
             y=alt.Y("count:Q", scale=alt.Scale(type="log"), title="times in training", axis=alt.Axis(format="~s")),
             tooltip=["word:N", alt.Tooltip("count:Q", format=",")],
         )
-    )  # fmt: skip
+    )
     most, least = common[0], common[-1]
     says = f"Words by frequency, from “{most[0]}” ({most[1]:,} times) to “{least[0]}” ({least[1]:,} times)."
     return Figure(

@@ -45,12 +45,15 @@ def chapter(evidence: Evidence) -> Chapter:
             "example": evidence.example,
             "split": row["split"],
             "frames": [
-                {"step": frame.step, "says": f"after {frame.step:,} steps it says “{frame.top[0][0]}” "
-                 f"({frame.top[0][1]:.0%}); the right word has {frame.p_answer:.1%}"}
+                {
+                    "step": frame.step,
+                    "says": f"after {frame.step:,} steps it says “{frame.top[0][0]}” "
+                    f"({frame.top[0][1]:.0%}); the right word has {frame.p_answer:.1%}",
+                }
                 for frame in shown
             ],
         },
-    )  # fmt: skip
+    )
 
 
 def _filmed(records: list[dict[str, Any]], flatten: Sequence[str], digits: int = 3) -> alt.Chart:
@@ -73,12 +76,16 @@ def _prediction(shown: list[Frame], prompt: str) -> Figure:
         _filmed(records, ["word", "p"])
         .mark_bar()
         .encode(
-            y=alt.Y("word:N", sort=alt.SortField("p", order="descending"), title=None,
-                    axis=alt.Axis(labelFontSize=13, labelColor=style.INK, minExtent=72)),
+            y=alt.Y(
+                "word:N",
+                sort=alt.SortField("p", order="descending"),
+                title=None,
+                axis=alt.Axis(labelFontSize=13, labelColor=style.INK, minExtent=72),
+            ),
             x=alt.X("p:Q", scale=alt.Scale(domain=[0, 1]), title="probability", axis=alt.Axis(format="%")),
             tooltip=["word:N", alt.Tooltip("p:Q", format=".2%")],
         )
-    )  # fmt: skip
+    )
     return Figure(
         [Chart("film-prediction", style.finish(bars, f"The five most probable words after “{prompt}”.", 190))],
         f"The five words that the model finds most probable after “{prompt}”.",
@@ -126,14 +133,24 @@ def _attention(shown: list[Frame], said: list[str]) -> Figure:
                 _filmed(records, ["from", "to", "weight"])
                 .mark_rect(color=style.ACCENT, cornerRadius=2)
                 .encode(
-                    x=alt.X("to:N", sort=labels, scale=alt.Scale(domain=labels), title=None,
-                            axis=alt.Axis(labelAngle=-45, domain=False, ticks=False)),
-                    y=alt.Y("from:N", sort=labels, scale=alt.Scale(domain=labels), title=None,
-                            axis=alt.Axis(domain=False, ticks=False)),
+                    x=alt.X(
+                        "to:N",
+                        sort=labels,
+                        scale=alt.Scale(domain=labels),
+                        title=None,
+                        axis=alt.Axis(labelAngle=-45, domain=False, ticks=False),
+                    ),
+                    y=alt.Y(
+                        "from:N",
+                        sort=labels,
+                        scale=alt.Scale(domain=labels),
+                        title=None,
+                        axis=alt.Axis(domain=False, ticks=False),
+                    ),
                     opacity=alt.Opacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0.04, 1]), legend=None),
                     tooltip=["from:N", "to:N", alt.Tooltip("weight:Q", format=".2f")],
                 )
-            )  # fmt: skip
+            )
             name = f"layer {layer}, head {head}"
             says = f"Attention of {name}: rows are the words that look, columns those that are looked at."
             charts.append(Chart(f"film-attention-{layer}-{head}", style.finish(cells, says, 230), name))
@@ -156,10 +173,11 @@ def _map(places: NumberMap, shown: list[Frame]) -> Figure:
     base = _filmed(records, ["word", "x", "y", "kind"]).encode(
         x=alt.X("x:Q", scale=alt.Scale(domain=[low[0], high[0]], nice=False), axis=None),
         y=alt.Y("y:Q", scale=alt.Scale(domain=[low[1], high[1]], nice=False), axis=None),
-        color=alt.Color("kind:N", sort=None, title=None,
-                        scale=alt.Scale(domain=["ones", "teens", "tens"], range=style.SERIES[:3])),
+        color=alt.Color(
+            "kind:N", sort=None, title=None, scale=alt.Scale(domain=["ones", "teens", "tens"], range=style.SERIES[:3])
+        ),
         tooltip=["word:N"],
-    )  # fmt: skip
+    )
     picture = base.mark_point(size=44, opacity=1) + base.mark_text(dx=6, align="left", fontSize=11).encode(
         text="word:N"
     )
