@@ -1,4 +1,4 @@
-"""Three small models that every analysis is tried on: one that has learned, one of random weights, one of random answers.
+"""Three small models that every analysis is tried on: one has learned, one is untrained, one learned random answers.
 
 An analysis must find in the first what is there, and must not find it in the two others.
 """
@@ -66,7 +66,8 @@ def little_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _learn(folder: Path, name: str, *overrides: str) -> Learned:
+def learn(folder: Path, name: str, *overrides: str) -> Learned:
+    """Train a small model in a project, as `nudge train` does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NUDGE_PROJECT", str(folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -82,13 +83,13 @@ def _learn(folder: Path, name: str, *overrides: str) -> Learned:
 @pytest.fixture(scope="session")
 def little(little_project: Path) -> Learned:
     """Train a small model that answers most of its facts, seen and unseen."""
-    return _learn(little_project, "little")
+    return learn(little_project, "little")
 
 
 @pytest.fixture(scope="session")
 def shuffled(little_project: Path) -> Learned:
     """Train the same model on shuffled answers: some of its training facts are right by heart, no others."""
-    return _learn(little_project, "shuffled", "data.sources.calculator.answers=shuffled")
+    return learn(little_project, "shuffled", "data.sources.calculator.answers=shuffled")
 
 
 @pytest.fixture(scope="session")
