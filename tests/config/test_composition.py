@@ -52,7 +52,7 @@ def test_the_hash_covers_what_is_computed_and_not_where_it_goes() -> None:
     assert config_hash(compose(["optimizer.lr=0.021"])) != base
 
 
-@pytest.mark.parametrize("group", ["optimizer", "schedule", "trainer", "experiment"])
+@pytest.mark.parametrize("group", ["data", "optimizer", "schedule", "trainer", "experiment"])
 def test_every_choice_of_every_group_composes(group: str) -> None:
     from nudge import project
 

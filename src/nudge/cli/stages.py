@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from nudge import project
@@ -46,6 +47,30 @@ def evaluate() -> None:
     from nudge.evaluation.evaluate import evaluate
 
     _tell("exact match", evaluate(project.models(), project.corpus(), project.reports()))
+
+
+def memory() -> None:
+    """Write reports/memory.json."""
+    from nudge.evaluation.memory import memory
+
+    memory(project.models(), project.reports(), params.memory(project.root() / params.FILE))
+
+
+def insight(reference: str | None, into: Path | None) -> None:
+    """Write insight.json and insight/ about models/pretrain, or about any other model."""
+    from nudge.evaluation.reference import find
+    from nudge.insight.insight import insight
+
+    settings = params.insight(project.root() / params.FILE)
+    folder = find(reference or str(project.models() / "pretrain"))
+    _tell("verdicts", insight(folder, into or project.reports(), settings))
+
+
+def report() -> None:
+    """Write reports/nudge.html."""
+    from nudge.report.report import report
+
+    _tell("page", report(project.models(), project.corpus(), project.reports(), project.root()))
 
 
 def _tell(what: str, counts: dict[str, Any]) -> None:

@@ -18,8 +18,8 @@ from nudge.config.complaints import from_hydra
 from nudge.config.schema import Config, parse
 from nudge.errors import UserError
 
-# Keys that say where a run's files go or what it is called, not what it computes.
-NOT_HASHED = {"resume", "run_dir", "export_dir", "tracking"}
+# Keys that say where a run's files go, what it is called or how it is examined, not what it computes.
+NOT_HASHED = {"resume", "run_dir", "export_dir", "tracking", "insight", "memory"}
 
 
 def register_resolvers() -> None:

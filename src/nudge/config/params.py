@@ -10,13 +10,15 @@ from typing import Any
 import yaml
 
 from nudge.config.composition import compose
-from nudge.config.schema import Config, DataConfig, TokenizerConfig, parse
+from nudge.config.schema import Config, DataConfig, InsightConfig, MemoryConfig, TokenizerConfig, parse
 from nudge.errors import UserError
 
 FILE = "params.yaml"
 STAGES = ("pretrain",)
 PROBES = ("planted", "shuffled")  # models that are trained to be examined, each on a corpus of its own
-SHARED = ("data", "tokenizer")  # one corpus for all stages that train on it
+CORPUS = ("data", "tokenizer")  # one corpus for all stages that train on it
+EXAMINING = ("insight", "memory")  # settings of the stages that examine what was trained
+SHARED = (*CORPUS, *EXAMINING)
 
 
 def compose_all() -> str:
@@ -31,9 +33,10 @@ def compose_all() -> str:
         content |= {key: whole.pop(key) for key in SHARED}
         content[stage] = whole
     for probe in PROBES:
-        content[probe] = _composed(
+        whole = _composed(
             f"experiment={probe}", f"run_dir=outputs/pipeline/{probe}", f"export_dir=models/probes/{probe}"
         )
+        content[probe] = {key: value for key, value in whole.items() if key not in EXAMINING}
     head = "# Written by stage `compose` from conf/: edit there.\n"
     return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
@@ -50,6 +53,16 @@ def data(path: Path) -> DataConfig:
 def tokenizer(path: Path) -> TokenizerConfig:
     """Read the settings of stage `tokenize`."""
     return parse(TokenizerConfig, _section(path, "tokenizer"), f"{path}: tokenizer")
+
+
+def insight(path: Path) -> InsightConfig:
+    """Read the settings of stage `insight`."""
+    return parse(InsightConfig, _section(path, "insight"), f"{path}: insight")
+
+
+def memory(path: Path) -> MemoryConfig:
+    """Read the settings of stage `memory`."""
+    return parse(MemoryConfig, _section(path, "memory"), f"{path}: memory")
 
 
 def stage(path: Path, name: str) -> Config:

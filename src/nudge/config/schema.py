@@ -234,6 +234,18 @@ class TrackingConfig(Section):
     tags: dict[str, str | int | float | bool]
 
 
+class InsightConfig(Section):
+    seed: int = Field(ge=0)
+    timeline_facts: int = Field(ge=1)
+
+
+class MemoryConfig(Section):
+    seed: int = Field(ge=0)
+    most_beyond: int = Field(ge=1)
+    by_heart: int = Field(ge=1)
+    canary_steps: int = Field(ge=1)
+
+
 class Config(Section):
     """One run, whole."""
 
@@ -250,6 +262,8 @@ class Config(Section):
     trainer: TrainerConfig
     callbacks: CallbacksConfig
     tracking: TrackingConfig
+    insight: InsightConfig
+    memory: MemoryConfig
 
 
 S = TypeVar("S", bound=Section)

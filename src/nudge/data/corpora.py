@@ -6,13 +6,14 @@ Without this, `nudge train data.seed=5` would train on whatever the pipeline has
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from nudge import project
-from nudge.config.schema import DataConfig, TokenizerConfig
+from nudge.config.schema import DataConfig, TokenizerConfig, parse
 from nudge.data import curate, documents, files, tokenize
 from nudge.data.generate import generate
 from nudge.errors import UserError
@@ -43,6 +44,21 @@ def prepare(data: DataConfig, tokenizer: TokenizerConfig) -> Path:
                 curate.curate(data, new / "raw", new / "curated", new / "curation.json")
                 tokenize.tokenize(tokenizer, new / "curated", new / "tokens")
     return folder
+
+
+def of_model(made_by: Mapping[str, Any], folder: Path) -> Path:
+    """Return the folder of the corpus that a model was trained on.
+
+    Args:
+        made_by: the configuration of the run that made it, as its `nudge.json` holds it.
+        folder: the model's, for messages.
+
+    Raises:
+        UserError: the configuration is not one of this version, or the corpus can't be made.
+    """
+    where = f"{folder}/nudge.json"
+    data = parse(DataConfig, made_by.get("data"), where)
+    return prepare(data, parse(TokenizerConfig, made_by.get("tokenizer"), where))
 
 
 def _made_by(folder: Path) -> Any:
