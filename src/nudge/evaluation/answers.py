@@ -1,14 +1,13 @@
 """How surprising a model finds the known answer of each question: computed once, used by every measure of memory."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from nudge.data.tokenizer import SPECIAL
 from nudge.model.saved import Saved
@@ -84,14 +83,15 @@ def score(saved: Saved, rows: list[dict[str, Any]]) -> Scored:
     return Scored(rows, surprisal_N, right_N)
 
 
-def sayable(saved: Saved, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the documents whose words a model knows and that fit into its context."""
+def sayable(saved: Saved) -> Callable[[dict[str, Any]], bool]:
+    """Return a function that says of a document whether a model knows its words and has room for it in its context."""
     known = set(saved.tokenizer.get_vocab()) - set(SPECIAL)
     longest = saved.model.config.context - 2  # begin and end
-    said = [(row, _words(saved.tokenizer, row["text"])) for row in rows]
-    return [row for row, words in said if len(words) <= longest and known.issuperset(words)]
+    split = saved.tokenizer.pre_tokenizer
+    assert split is not None
 
+    def is_sayable(row: dict[str, Any]) -> bool:
+        words = [word for word, _ in split.pre_tokenize_str(row["text"])]
+        return len(words) <= longest and known.issuperset(words)
 
-def _words(tokenizer: Tokenizer, text: str) -> list[str]:
-    assert tokenizer.pre_tokenizer is not None
-    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+    return is_sayable

@@ -1,7 +1,6 @@
 """How accuracy falls with the distance between a question and what training showed: the generalisation gap in steps."""
 
 import random
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,22 +59,23 @@ def _share(scored: Scored) -> dict[str, float | int | None]:
     return intervals.share(int(scored.right_N.sum()), len(scored.rows))
 
 
-def beyond(phrasings: Phrasings, max_operand: int) -> list[dict[str, Any]]:
-    """Return the true facts just beyond the range of a corpus, as rows of documents.
+def beyond(operation: str, phrasings: Phrasings, max_operand: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield the true facts of an operation just beyond the range of a corpus, as rows of documents, in random order.
 
     Sums and differences with an operand, and quotients with a dividend, among the `BEYOND` numbers after the greatest
     operand; products of two operands of the corpus that it leaves out because they are greater than `max_operand`.
 
     Args:
+        operation: one of `arithmetic.OPERATIONS`.
         phrasings: how the corpus says facts.
         max_operand: the greatest operand, and the greatest product, of the corpus.
+        seed: of the order.
     """
-    rows = []
-    for operation in arithmetic.OPERATIONS:
-        for fact in _beyond(operation, max_operand):
-            text, prompt = phrasings.state(fact)
-            rows.append({"text": text, "prompt": prompt, "family": fact.family, **fact._asdict()})
-    return rows
+    facts = list(_beyond(operation, max_operand))
+    random.Random(seed).shuffle(facts)
+    for fact in facts:
+        text, prompt = phrasings.state(fact)
+        yield {"text": text, "prompt": prompt, "family": fact.family, **fact._asdict()}
 
 
 def _beyond(operation: str, max_operand: int) -> Iterator[Fact]:
@@ -88,16 +88,3 @@ def _beyond(operation: str, max_operand: int) -> Iterator[Fact]:
             # A divisor can't be greater than its dividend, nor what is taken away than what it is taken from.
             if max_operand < (answer if operation == "times" else max(left, right)):
                 yield Fact(operation, left, right, answer)
-
-
-def drawn(rows: list[dict[str, Any]], most: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Return at most `most` rows of each operation, drawn by a seed."""
-    generator = random.Random(seed)
-    by_operation: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        by_operation[row["operation"]].append(row)
-    return [
-        row
-        for members in by_operation.values()
-        for row in (generator.sample(members, most) if len(members) > most else members)
-    ]

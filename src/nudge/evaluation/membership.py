@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from nudge.data import arithmetic
 from nudge.evaluation import intervals
@@ -83,7 +82,7 @@ def figures(suspects: Suspects, seed: int = 0) -> dict[str, float | int | None]:
     tpr_low, tpr_high = intervals.percentiles(np.concatenate(tpr_R))
     curve = weighted_curve(suspects.score_N, suspects.member_N, np.ones((1, len(suspects.member_N))))
     return counts | {
-        "auc": float(roc_auc_score(suspects.member_N, suspects.score_N)),
+        "auc": float(area(*curve)[0]),
         "auc_low": auc_low,
         "auc_high": auc_high,
         "tpr": float(true_positives(*curve)[0]),

@@ -21,6 +21,7 @@ missing; `count` is a number of facts, and `low` and `high` are the ends of a 95
 import json
 import random
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import numpy as np
 
 from nudge import project
 from nudge.config.schema import CanariesSource, DataConfig, FactsSource, MemoryConfig
-from nudge.data import files
+from nudge.data import arithmetic, files
 from nudge.data.sources import canaries as planting
 from nudge.data.sources.canaries import Canary
 from nudge.data.sources.facts import Phrasings
@@ -144,8 +145,11 @@ def _distance(one: Examined, config: MemoryConfig) -> list[Row]:
     sources = [source for source in one.data.sources.values() if isinstance(source, FactsSource)]
     if len(sources) == 1 and sources[0].answers == "right":
         phrasings = Phrasings(project.root() / one.data.path / sources[0].phrasings)
-        candidates = answers.sayable(one.saved, distance.beyond(phrasings, sources[0].max_operand))
-        further = answers.score(one.saved, distance.drawn(candidates, config.most_beyond, config.seed))
+        rows: list[Row] = []
+        for operation in arithmetic.OPERATIONS:
+            candidates = distance.beyond(operation, phrasings, sources[0].max_operand, config.seed)
+            rows += islice(filter(answers.sayable(one.saved), candidates), config.most_beyond)
+        further = answers.score(one.saved, rows)
     everything = one.facts.with_more(further)
     return distance.table(everything, [*one.origin_N, *["beyond"] * len(further.rows)])
 
@@ -172,7 +176,8 @@ def _canaries_by_step(one: Examined, config: MemoryConfig) -> list[Row]:
     steps = snapshots.steps_of(one.folder / snapshots.FOLDER)
     if not steps:
         return []
-    chosen = {steps[round(place)] for place in np.linspace(0, len(steps) - 1, config.canary_steps)}
+    # The kept steps lie evenly on a logarithmic scale; before the later ones nothing is learned by heart.
+    chosen = {steps[0], *steps[max(0, len(steps) - config.canary_steps + 1) :]}
     return [
         {"step": step} | row
         for step, model in snapshots.load_all(one.folder)
