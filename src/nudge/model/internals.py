@@ -8,7 +8,7 @@ S places in the residual stream (2 L + 1: before the first layer, then after eac
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -32,6 +32,7 @@ class Trace:
         attention: what attention adds to the stream, for each layer [B, T, D].
         mlp: what the MLP adds to the stream, for each layer [B, T, D].
         logits_BTV: the prediction after each position.
+        values: what each head gathers from a position that it looks at, for each layer [B, T, H, E].
     """
 
     stream: list[Tensor]
@@ -40,6 +41,7 @@ class Trace:
     attention: list[Tensor]
     mlp: list[Tensor]
     logits_BTV: Tensor
+    values: list[Tensor]
 
 
 def sites(model: Decoder) -> list[str]:
@@ -77,7 +79,7 @@ def trace(model: Decoder, tokens_BT: Tensor, edits: Mapping[str, Edit] | None = 
 
     trunk = model.model
     x_BTD = edited("stream.0", trunk.embed_tokens(tokens_BT))
-    kept = Trace([x_BTD], [], [], [], [], torch.empty(0))
+    kept = Trace([x_BTD], [], [], [], [], torch.empty(0), [])
     for number, block in enumerate(_blocks(model)):
         attention = block.self_attn
         scores_BHTT, values_BHTE = _scores(attention, block.input_layernorm(x_BTD), trunk.rotary)
@@ -90,11 +92,12 @@ def trace(model: Decoder, tokens_BT: Tensor, edits: Mapping[str, Edit] | None = 
         x_BTD = edited(f"stream.{2 * number + 2}", x_BTD + mlp_BTD)
         kept.stream.append(x_BTD)
         kept.pattern.append(pattern_BHTT)
+        kept.values.append(values_BHTE.transpose(1, 2))
         kept.mixed.append(mixed_BTHE)
         kept.attention.append(added_BTD)
         kept.mlp.append(mlp_BTD)
     logits_BTV = model.lm_head(trunk.norm(x_BTD))
-    return Trace(kept.stream, kept.pattern, kept.mixed, kept.attention, kept.mlp, logits_BTV)
+    return replace(kept, logits_BTV=logits_BTV)
 
 
 def head_contributions(model: Decoder, layer: int, mixed_BTHE: Tensor) -> Tensor:
