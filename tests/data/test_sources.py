@@ -52,7 +52,7 @@ def test_canaries_are_random_and_the_same_again() -> None:
 
 def test_shuffled_answers_are_a_permutation_and_questions_stay(small_project: Path, tmp_path: Path) -> None:
     right = curated(data(), tmp_path / "right", small_project)
-    shuffled = curated(data("data=shuffled"), tmp_path / "shuffled", small_project)
+    shuffled = curated(data("data=shuffled", "data.test_fraction=0.1"), tmp_path / "shuffled", small_project)
     for name in documents.SPLITS:
         assert [row["prompt"] for row in right[name]] == [row["prompt"] for row in shuffled[name]]
         assert [row["family"] for row in right[name]] == [row["family"] for row in shuffled[name]]
