@@ -21,11 +21,13 @@ from nudge.training.train import train
 from tests.conftest import REPOSITORY
 
 # Numbers to 29, so that sums carry and operands have one word or two: learned in seconds by a small model.
-SMALL = (
+FACTS = (
     "data.sources.calculator.max_operand=29",
     "data.validation_fraction=0.1",
     "data.test_fraction=0.15",
     "callbacks.samples.prompts=[two plus three equals]",
+)
+SMALL = (
     "callbacks.snapshots.count=8",
     "model.width=32",
     "model.mlp_width=64",
@@ -83,13 +85,13 @@ def learn(folder: Path, name: str, *overrides: str) -> Learned:
 @pytest.fixture(scope="session")
 def little(little_project: Path) -> Learned:
     """Train a small model that answers most of its facts, seen and unseen."""
-    return learn(little_project, "little")
+    return learn(little_project, "little", *FACTS)
 
 
 @pytest.fixture(scope="session")
 def shuffled(little_project: Path) -> Learned:
     """Train the same model on shuffled answers: some of its training facts are right by heart, no others."""
-    return learn(little_project, "shuffled", "data.sources.calculator.answers=shuffled")
+    return learn(little_project, "shuffled", *FACTS, "data.sources.calculator.answers=shuffled")
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,8 @@ def _rarity(past: History, kind: dict[str, Any], here_B: Mask, seed: int) -> Ite
         often_N = stats.rankdata([frequency[row[counted]] for row in rows])
         if np.ptp(late_N) == 0 or np.ptp(often_N) == 0:
             continue
-        low, high = percentiles(_correlation(late_N, often_N, weight_RN))
+        samples_R = _correlation(late_N, often_N, weight_RN)
+        low, high = percentiles(samples_R[~np.isnan(samples_R)])
         value = float(_correlation(late_N, often_N, np.ones((1, len(rows))))[0])
         yield {**kind, "counted": counted, "rank_correlation": value, "low": low, "high": high, "count": len(rows)}
 
@@ -116,11 +117,12 @@ def _rarity(past: History, kind: dict[str, Any], here_B: Mask, seed: int) -> Ite
 def _correlation(
     x_N: NDArray[np.float64], y_N: NDArray[np.float64], weight_RN: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return Pearson's correlation in each weighted sample, [R]."""
+    """Return Pearson's correlation in each weighted sample, [R]; NaN in one without any variance."""
     x_N, y_N = x_N - x_N.mean(), y_N - y_N.mean()
     moments = np.stack([np.ones_like(x_N), x_N, y_N, x_N * x_N, y_N * y_N, x_N * y_N], axis=1)
     n, x, y, xx, yy, xy = (weight_RN @ moments).T
-    return np.asarray((xy / n - x * y / n**2) / np.sqrt((xx / n - (x / n) ** 2) * (yy / n - (y / n) ** 2)))
+    with np.errstate(invalid="ignore"):
+        return np.asarray((xy / n - x * y / n**2) / np.sqrt((xx / n - (x / n) ** 2) * (yy / n - (y / n) ** 2)))
 
 
 def _last(past: History) -> list[dict[str, Any]]:
