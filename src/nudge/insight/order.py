@@ -54,6 +54,11 @@ def order(states_NW: Floats, numbers_N: Ints, metric: str, seed: int = 0, orders
     return Order(float(distance_NN[first_P, second_P] @ apart_P), permuted_RP @ apart_P)
 
 
+def correlation(states_NW: Floats, numbers_N: Ints, metric: str) -> float:
+    """Return the correlation alone."""
+    return order(states_NW, numbers_N, metric, orders=1).correlation
+
+
 def resampled(states_NW: Floats, numbers_N: Ints, metric: str, seed: int = 0) -> Floats:
     """Return the correlation in bootstrap samples of the numbers, [R]; a pair of a number with itself is left out."""
     count = len(numbers_N)
