@@ -58,6 +58,8 @@ def test_what_must_look_is_found_to_look(adding: tuple[Decoder, Decoder, Questio
     assert falls["right"] > 0.3
     for role in ("operator", "equals"):
         assert falls[role] == 0, "a token that is the same in all questions tells something of each"
+    hidden = {row["role"]: row["fall_if_hidden"] for row in finding.details["edges"]}
+    assert hidden["operator"] > 0.5, "hiding hurts only what is needed, so the verdict could rest on it"
     assert finding.verdict == "supported", finding.criteria
 
 
