@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -22,7 +22,7 @@ from nudge.errors import UserError
 from nudge.model.decoder import Decoder
 
 WEIGHTS = "model.safetensors"
-VOCABULARY = "vocabulary"  # of the weights' metadata: the digest of the vocabulary that they were trained with
+VOCABULARY = "nudge_vocabulary"  # key of config.json: the digest of the vocabulary that the weights were trained with
 
 # Ours → Hugging Face's names for the shape of a Llama.
 LLAMA_NAMES = {
@@ -67,6 +67,7 @@ def save(saved: Saved, folder: Path) -> None:
         "model_type": "llama",
         "hidden_act": "silu",
         "vocab_size": vocabulary,
+        VOCABULARY: vocabulary_digest(saved.tokenizer),
         "pad_token_id": tokenizer.PAD_ID,
         "bos_token_id": tokenizer.BEGIN_ID,
         "eos_token_id": tokenizer.END_ID,
@@ -79,8 +80,8 @@ def save(saved: Saved, folder: Path) -> None:
     # Where the run's files went says nothing about the model, and would make equal models differ.
     made_by = computed(saved.config)
     with files.replacing_folder(folder) as temporary:
-        metadata = {"format": "pt", VOCABULARY: vocabulary_digest(saved.tokenizer)}
-        save_file(weights, temporary / WEIGHTS, metadata=metadata)
+        # One key alone: safetensors writes several in an order that differs from run to run.
+        save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
         files.write_text(temporary / "config.json", json.dumps(content, indent=1) + "\n")
         files.write_text(temporary / "nudge.json", json.dumps(made_by, indent=1) + "\n")
         files.write_text(
@@ -113,8 +114,8 @@ def digest(folder: Path) -> str:
 
 
 def vocabulary_digest(words: Tokenizer) -> str:
-    """Return a short hash of which id means which word: what ties weights to their tokenizer."""
-    return hashlib.sha256(json.dumps(sorted(words.get_vocab().items())).encode()).hexdigest()[:12]
+    """Return a short hash of how text becomes ids, vocabulary and merges: what ties weights to their tokenizer."""
+    return hashlib.sha256(words.to_str().encode()).hexdigest()[:12]
 
 
 def _load_folder(folder: Path) -> Saved:
@@ -125,12 +126,10 @@ def _load_folder(folder: Path) -> Saved:
         shape = {ours: content[llama] for ours, llama in LLAMA_NAMES.items()}
         made_by = json.loads((folder / "nudge.json").read_text(encoding="utf-8"))
         weights = load_file(folder / WEIGHTS)
-        with safe_open(folder / WEIGHTS, "pt") as file:
-            trained_with = (file.metadata() or {}).get(VOCABULARY)
     except (KeyError, ValueError, OSError, SafetensorError) as error:
         raise UserError(f"{folder}: damaged model ({error}); train it again or take another") from error
     words = tokenizer.load(folder / "tokenizer.json")
-    _check_vocabulary(weights, trained_with, words, folder)
+    _check_vocabulary(weights, content.get(VOCABULARY), words, folder)
     return _assemble(shape, weights, words, made_by, str(folder))
 
 
