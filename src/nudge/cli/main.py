@@ -78,6 +78,16 @@ def explain(text: str, reference: str | None, top: int, as_json: bool, with_step
 
 
 @main.command()
+@click.argument("reference", metavar="MODEL")
+@click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Folder to write; default: reports/.")
+def grokking(reference: str, into: Path | None) -> None:
+    """Follow a model of `experiment=grokking` from learning by heart to understanding: a table and a picture."""
+    from nudge.cli import grokking as command
+
+    command.grokking(reference, into)
+
+
+@main.command()
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Default: 5000, or a free one if that is taken.")
 def ui(port: int) -> None:
     """Open the MLflow UI over the project's own store, on this machine alone."""

@@ -1,6 +1,7 @@
 """What an evaluation found, added to the MLflow run that made the model."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ def attach(folder: Path, report: dict[str, Any], name: str) -> None:
             store.client().log_dict(run, report, name)
     except MlflowException as error:
         print(f"MLflow: {name} not recorded ({error}); it is in reports/", file=sys.stderr)
+
+
+def add_files(folder: Path, paths: Sequence[Path]) -> None:
+    """Add files as artifacts to the newest run that made a model, or say why not."""
+    try:
+        run = _run_of(folder, ", ".join(path.name for path in paths))
+        for path in paths if run is not None else ():
+            store.client().log_artifact(run, str(path))
+    except MlflowException as error:
+        print(f"MLflow: {', '.join(map(str, paths))} not recorded ({error})", file=sys.stderr)
 
 
 def tag(folder: Path, tags: dict[str, str]) -> None:
