@@ -20,19 +20,21 @@ class Asking:
 
     def __init__(self, questions: Questions) -> None:
         self.words: dict[str, dict[str, str]] = {}
-        self.greatest: dict[str, int] = {}
+        # Corpora hold all sums, differences and quotients of their operands, but products only up to a limit.
+        self.greatest_product = max(
+            (row["answer"] for row in questions.rows if row["operation"] == "times"), default=-1
+        )
         for place, row in enumerate(questions.rows):
             if row["operation"] not in self.words:
                 words = row["text"].split()
                 # A word is a token, and the begin token stands before the first.
                 held = {role: questions.has(role)[place, 1:].nonzero()[:, 0].tolist() for role in AROUND}
                 self.words[row["operation"]] = {role: " ".join(words[at] for at in held[role]) for role in AROUND}
-            self.greatest[row["operation"]] = max(row["answer"], self.greatest.get(row["operation"], 0))
 
     def row(self, operation: str, left: int, right: int) -> dict[str, Any] | None:
-        """Return the fact as a document; None if it has no answer, or a greater one than all of the questions'."""
+        """Return the fact as a document; None if it has no answer, or is none that a corpus of such questions has."""
         answer = arithmetic.compute(operation, left, right)
-        if answer is None or answer > self.greatest.get(operation, -1):
+        if answer is None or operation not in self.words or (operation == "times" and answer > self.greatest_product):
             return None
         said = self.words[operation]
         asked = (said["begin"], numbers.words(left), said["operator"], numbers.words(right), said["equals"])
