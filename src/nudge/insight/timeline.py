@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nudge.data.tokenizer import END_ID
 from nudge.insight import ablation, attention, held_numbers, operations, order
 from nudge.insight.answering import answering, lens
 from nudge.insight.questions import Questions, answered
@@ -16,7 +17,7 @@ MEASURES = {
     "attention patterns": "attention to the operands above uniform, the head that does it most",
     "number representations": "correlation of the words' distances with the numbers', mean over classes",
     "operation semantics": "answers that become the other operation's with its first layer's attention put in",
-    "output mapping": "right token first after the last layer, more often than after the embeddings",
+    "output mapping": "right word first after the last layer, more often than after the embeddings",
 }
 HALF = 0.5
 
@@ -77,5 +78,6 @@ def _numbers(model: Saved, questions: Questions) -> float:
 def _output(model: Saved, questions: Questions) -> float:
     states = answering(model.model, questions)
     first_SN = lens(model.model, states.stream_SND[[0, -1]]).argmax(-1) == states.right_N
-    begin, end = first_SN.double().mean(1).tolist()
+    said_N = states.right_N != END_ID  # that an answer ends is learned long before what it is
+    begin, end = first_SN[:, said_N].double().mean(1).tolist()
     return float(end - begin)
