@@ -13,10 +13,12 @@ import pytest
 
 from nudge import project
 from nudge.config.composition import compose
+from nudge.data import documents
 from nudge.data.curate import curate
 from nudge.data.generate import generate
 from nudge.data.tokenize import tokenize
 from nudge.evaluation.evaluate import evaluate
+from nudge.insight import learning, learning_order
 from nudge.insight.finding import Criterion, Figure, Finding
 from nudge.training.train import train
 from tests.conftest import REPOSITORY, TINY
@@ -62,12 +64,60 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def measure(reports: Path) -> None:
-    """Write measures as `insight` and `memory` do; their figures are made up."""
-    found = [asdict(one) | {"verdict": one.verdict} for one in findings()]
-    content = {"model": {}, "findings": found, "timeline": {}, "learning": {}}
+def measure(folder: Path) -> None:
+    """Write measures as `insight` and `memory` do: the record of learning is real, the other figures are made up."""
+    model, reports = folder / "models/pretrain", folder / "reports"
+    curated = {
+        split: documents.read(folder / f"corpus/curated/{split}.parquet").to_pylist() for split in documents.SPLITS
+    }
+    past = learning.history(model, curated)
+    content = {
+        "model": {"folder": "pretrain", "digest": "", "facts": 50},
+        "findings": [plain(one) for one in findings()],
+        "timeline": timeline(past.steps),
+        "learning": learning_order.summary(past),
+    }
+    (reports / "insight").mkdir()
+    learning.write(learning.facts(past), reports / "insight/learning.parquet")
     (reports / "insight.json").write_text(json.dumps(content))
     (reports / "memory.json").write_text(json.dumps(memory()))
+
+
+def plain(one: Finding) -> dict[str, Any]:
+    """Return a finding as JSON holds it, with its verdicts."""
+    content = asdict(one) | {"verdict": one.verdict}
+    for criterion, kept in zip(one.criteria, content["criteria"], strict=True):
+        kept["verdict"] = criterion.verdict
+    return content
+
+
+def timeline(steps: list[int]) -> dict[str, Any]:
+    """Return the four measures at some steps, one of them of something that is never learned."""
+    measures = dict.fromkeys(
+        ("attention patterns", "number representations", "operation semantics", "output mapping"), "a measure"
+    )
+    rises = [place / len(steps) for place in range(1, len(steps) + 1)]
+    return {
+        "points": [
+            {
+                "step": step,
+                "exact_match": rise,
+                "attention patterns": rise**2,
+                "number representations": -rise,
+                "operation semantics": None if step < 3 else rise,
+                "output mapping": rise**3,
+            }
+            for step, rise in zip(steps, rises, strict=True)
+        ],
+        "measures": measures,
+        "appears": {
+            "exact_match": 3,
+            "attention patterns": 4,
+            "number representations": None,
+            "operation semantics": 3,
+            "output mapping": 5,
+        },
+    }
 
 
 def findings() -> list[Finding]:
@@ -113,6 +163,18 @@ def findings() -> list[Finding]:
                     {"model": "trained", "of": "ones", "frequency": n, "share": 1 / n, "p": 0.1} for n in (1, 2, 3)
                 ],
                 "order": [{"model": "trained", "of": "ones", "place": 0, "metric": "cosine", "correlation": 0.4}],
+            },
+        ),
+        finding(
+            "operation semantics",
+            0.5,
+            {
+                "map": [
+                    {"swap": "plus and minus", "site": site, "position": position, "share": 0.5, "pairs": 9}
+                    for site in ("stream.0", "attention.0", "mlp.0")
+                    for position in ("operator", "answering")
+                ],
+                "sets": [{"carries": "operation", "place": "mlp.0 at answering", "share": 0.9}],
             },
         ),
         finding(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nudge.insight import finding
 from nudge.report.chapter import Chapter, Figure, Missing, Table
 from nudge.report.evidence import Evidence
 
@@ -33,8 +32,6 @@ def chapter(
         drawn: the tables of its details that these charts show; of the others, short ones follow as tables.
     """
     found = evidence.finding(hypothesis)
-    if found is not None:
-        found = {**found, "criteria": [_judged(criterion) for criterion in found["criteria"]]}
     return Chapter(
         title,
         anchor,
@@ -44,19 +41,12 @@ def chapter(
     )
 
 
-def _judged(criterion: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to a criterion the verdict that follows from it."""
-    figure = finding.Figure(**criterion["figure"])
-    judged = finding.Criterion(criterion["says"], figure, criterion["threshold"], criterion["above"])
-    return {**criterion, "verdict": judged.verdict}
-
-
 def rows(found: Mapping[str, Any] | None, table: str, *columns: str) -> list[dict[str, Any]]:
-    """Return the rows of a finding's table of details if it is there with these columns, else none."""
+    """Return the rows of a finding's table of details that have a value in each of these columns."""
     told = (found or {}).get("details", {}).get(table)
-    if not isinstance(told, list) or not told or not all(set(columns) <= set(row) for row in told):
+    if not isinstance(told, list):
         return []
-    return told
+    return [row for row in told if isinstance(row, dict) and all(row.get(column) is not None for column in columns)]
 
 
 def _tables(found: Mapping[str, Any], drawn: Sequence[str]) -> list[tuple[str, Table]]:

@@ -40,6 +40,7 @@ def render(chapters: Sequence[Chapter], made: dict[str, Made], title: str, lead:
         "percent": percent,
         "json": as_json,
         "cell": cell,
+        "measured": measured,
     }
     environment.tests["missing"] = lambda value: isinstance(value, Missing)
     return environment.get_template("page.html").render(
@@ -84,6 +85,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}%}"
 
 
+def measured(value: float | None, unit: str) -> str:
+    """Write a finding's figure with its unit: shares in percent."""
+    return percent(value).replace("-", "−") if unit == "share" else f"{cell(value)} {unit}".strip()
+
+
 def cell(value: Any) -> str:
     """Write a value for a table: numbers to three significant digits."""
     if value is None:
@@ -93,5 +99,6 @@ def cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return "–" if not math.isfinite(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        text = "–" if not math.isfinite(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return text.replace("-", "−")
     return str(value)

@@ -57,7 +57,7 @@ def _lead(evidence: Evidence) -> dict[str, Any]:
     steps = None if evidence.training is None else int(evidence.training["step"].iloc[-1])
     return {
         "weights": sum(weight.numel() for weight in evidence.saved.model.parameters()),
-        "documents": len(evidence.documents),
+        "documents": int((evidence.documents["split"] == "train").sum()),
         "steps": steps,
         "exact_match": test.get("exact_match"),
         "count": test.get("count"),

@@ -52,6 +52,9 @@ CONFIG: dict[str, Any] = {
         "titleFontWeight": "normal",
         "symbolStrokeWidth": 2,
         "labelLimit": 260,
+        # Two columns, and one legend below the other, fit a phone's width.
+        "columns": 2,
+        "layout": {"top": {"direction": "vertical", "anchor": "start"}},
     },
     "title": {"color": INK},
     "text": {"color": INK},

@@ -17,6 +17,7 @@ from nudge.report.chapters import (
     operations,
     output,
     surprise,
+    times,
     tokens,
     watch,
 )
@@ -36,6 +37,7 @@ CHAPTERS: Sequence[Callable[[Evidence], Chapter]] = (
     numbers.chapter,
     operations.chapter,
     output.chapter,
+    times.chapter,
     memory.chapter,
     errors.chapter,
 )

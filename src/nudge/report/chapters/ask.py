@@ -7,6 +7,9 @@ from nudge.report.all_facts import AllFacts
 from nudge.report.chapter import Chapter, Chart, Figure, Missing
 from nudge.report.evidence import Evidence
 
+# By a field, since words that were there before keep their place when Vega gets other data.
+IN_PLACE = alt.EncodingSortField("place", op="min", order="ascending")
+
 
 def chapter(evidence: Evidence) -> Chapter:
     """Compute the answer to every fact, and put them into the page."""
@@ -43,12 +46,14 @@ def _sentence(facts: AllFacts, words: list[str], place: int) -> list[str]:
 
 def _surprise(facts: AllFacts, words: list[str], place: int) -> Figure:
     said = _sentence(facts, words, place)[1:]
-    records = [{"word": word, "nats": float(nats)} for word, nats in zip(said, facts.surprisal_NT[place], strict=False)]
+    records = [
+        {"word": word, "place": at, "nats": float(facts.surprisal_NT[place, at])} for at, word in enumerate(said)
+    ]
     bars = (
         alt.Chart(style.data(records, 3, name="picked_surprise"))
         .mark_bar(color="var(--part-output)")
         .encode(
-            x=alt.X("word:N", sort=None, title=None, axis=alt.Axis(labelAngle=-35, labelFontSize=12)),
+            x=alt.X("word:N", sort=IN_PLACE, title=None, axis=alt.Axis(labelAngle=-35, labelFontSize=12)),
             y=alt.Y("nats:Q", title="surprise, nats"),
             tooltip=["word:N", alt.Tooltip("nats:Q", format=".2f")],
         )
@@ -64,7 +69,7 @@ def _attention(facts: AllFacts, words: list[str], place: int) -> Figure:
     asks = int(facts.questions.prompt_B[place])
     said = _sentence(facts, words, place)[:asks]
     records = [
-        {"head": head, "word": word, "weight": float(facts.attention_NHT[place, row, column])}
+        {"head": head, "word": word, "place": column, "weight": float(facts.attention_NHT[place, row, column])}
         for row, head in enumerate(facts.heads)
         for column, word in enumerate(said)
     ]
@@ -72,7 +77,7 @@ def _attention(facts: AllFacts, words: list[str], place: int) -> Figure:
         alt.Chart(style.data(records, 3, name="picked_attention"))
         .mark_rect(color=style.ACCENT, cornerRadius=2)
         .encode(
-            x=alt.X("word:N", sort=None, title=None, axis=alt.Axis(labelAngle=-35, labelFontSize=12, domain=False)),
+            x=alt.X("word:N", sort=IN_PLACE, title=None, axis=alt.Axis(labelAngle=-35, labelFontSize=12, domain=False)),
             y=alt.Y("head:N", sort=facts.heads, title=None, axis=alt.Axis(domain=False, ticks=False)),
             opacity=alt.Opacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0.04, 1]), legend=None),
             tooltip=["head:N", "word:N", alt.Tooltip("weight:Q", format=".2f")],
@@ -81,6 +86,6 @@ def _attention(facts: AllFacts, words: list[str], place: int) -> Figure:
     says = "Where each attention head looks from the last word of the question that was picked."
     return Figure(
         [Chart("ask-attention", style.finish(cells, says, 200))],
-        "Where each head looks from the word after which the answer must come; darker is more.",
+        "Where each head looks from the word after which the answer must come; the stronger the colour, the more.",
         "Attention weights at the last word of the question, kept to 1/255.",
     )

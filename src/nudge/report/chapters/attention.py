@@ -72,13 +72,12 @@ def _looks(found: Mapping[str, Any] | None) -> Figure | Missing:
                 x="share:Q",
                 color=alt.Color(
                     "beside:N",
-                    title=None,
-                    sort=None,
-                    legend=alt.Legend(direction="vertical"),
+                    legend=None,
                     scale=alt.Scale(
                         domain=["even attention", "untrained weights"], range=[style.INK, "var(--series-2)"]
                     ),
                 ),
+                tooltip=["beside:N", alt.Tooltip("share:Q", format=".1%")],
             )
         )
         most = max(of_it, key=lambda row: float(row["attention"]))
@@ -87,8 +86,8 @@ def _looks(found: Mapping[str, Any] | None) -> Figure | Missing:
     return Figure(
         charts,
         "Where each head looks when a word of the answer is due.",
-        "Mean attention over all answering positions of all test facts; the marks are even attention and the same "
-        "measured with untrained weights.",
+        "Mean attention over all answering positions of all test facts; the dark marks are even attention, the "
+        "orange ones the same measured with untrained weights.",
         narrow=260,
     )
 
@@ -104,7 +103,9 @@ def _needs(found: Mapping[str, Any] | None) -> Figure | Missing:
     )
     bars = base.mark_bar().encode(
         y=alt.Y("fall:Q", title="fall in right answers", axis=alt.Axis(format="%")),
-        color=alt.Color("operation:N", title=None, scale=style.operations(), sort=list(OPERATIONS)),
+        color=alt.Color(
+            "operation:N", title=None, legend=alt.Legend(columns=4), scale=style.operations(), sort=list(OPERATIONS)
+        ),
         tooltip=["name:N", "operation:N", alt.Tooltip("fall:Q", format=".1%")],
     )
     whiskers = base.mark_rule(color=style.INK).encode(y=alt.Y("low:Q", title="fall in right answers"), y2="high:Q")

@@ -51,7 +51,7 @@ def _parts(evidence: Evidence) -> Figure | Missing:
         .encode(
             x=step_axis(),
             y=alt.Y("share:Q", stack="normalize", title="share of the blame", axis=alt.Axis(format="%")),
-            color=alt.Color("part:N", scale=style.parts(), title=None),
+            color=alt.Color("part:N", scale=style.parts(), title=None, legend=alt.Legend(columns=4)),
             order="rank:Q",
         )
     )
@@ -91,7 +91,7 @@ def _finer(evidence: Evidence, by: str) -> Figure | Missing:
         .encode(
             x=step_axis(),
             y=alt.Y("share:Q", title="share of the blame", axis=alt.Axis(format="%")),
-            color=alt.Color("name:N", title=None, sort=None, legend=alt.Legend(columns=3)),
+            color=alt.Color("name:N", title=None, sort=None, legend=alt.Legend(columns=2)),
             tooltip=["name:N", alt.Tooltip("at:Q", title="step", format=",.0f"), alt.Tooltip("share:Q", format=".1%")],
         )
     )

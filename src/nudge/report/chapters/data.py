@@ -45,7 +45,7 @@ def _splits(evidence: Evidence) -> Figure:
         .encode(
             y=alt.Y("operation:N", sort=present, title=None, axis=alt.Axis(labelFontSize=13, labelColor=style.INK)),
             x=alt.X("share:Q", title="share of the facts", axis=alt.Axis(format="%")),
-            color=alt.Color("split:N", scale=style.splits(), title=None),
+            color=alt.Color("split:N", scale=style.splits(), title=None, legend=alt.Legend(columns=3)),
             order="rank:Q",
             tooltip=["operation:N", "split:N", alt.Tooltip("count:Q", format=",")],
         )

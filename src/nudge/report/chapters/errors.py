@@ -68,7 +68,7 @@ def _map(answered: AllFacts) -> Figure:
                 shape=alt.Shape(
                     "answer:N", title=None, scale=alt.Scale(domain=["right", "wrong"], range=["circle", "diamond"])
                 ),
-                size=alt.Size("answer:N", legend=None, scale=alt.Scale(domain=["right", "wrong"], range=[14, 70])),
+                size=alt.condition("datum.answer === 'wrong'", alt.value(70), alt.value(14)),
                 tooltip=["left:Q", "right:Q", "given:N"],
             )
         )

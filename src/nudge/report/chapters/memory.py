@@ -72,8 +72,8 @@ def _distance(told: Rows) -> Figure | Missing:
     base = alt.Chart(style.data([{key: row[key] for key in ("model", "kind", "share", "low", "high")} for row in rows]))
     where = {
         "y": alt.Y("kind:N", sort=kinds, title=None, axis=alt.Axis(labelFontSize=12, labelColor=style.INK)),
-        "yOffset": alt.YOffset("model:N"),
-        "color": alt.Color("model:N", title=None),
+        "yOffset": alt.YOffset("model:N", sort=None),
+        "color": alt.Color("model:N", title=None, sort=None),
     }
     points = base.mark_point(size=70).encode(
         x=_percent("answered exactly"), tooltip=["model:N", "kind:N", alt.Tooltip("share:Q", format=".1%")], **where

@@ -56,7 +56,7 @@ def _ratios(evidence: Evidence) -> Figure | Missing:
         .encode(
             x=step_axis(),
             y=alt.Y("ratio:Q", scale=alt.Scale(type="log"), title="step ÷ weights", axis=alt.Axis(format=".2%")),
-            color=alt.Color("part:N", scale=style.parts(), title=None),
+            color=alt.Color("part:N", scale=style.parts(), title=None, legend=alt.Legend(columns=4)),
         )
     )
     typical = float(curve[[f"update_ratio/{part}" for part in PARTS]].to_numpy().mean())

@@ -113,7 +113,7 @@ def _accuracy(evidence: Evidence) -> Figure | Missing:
         .encode(
             x=step_axis(),
             y=alt.Y("share:Q", title="answered exactly", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
-            color=alt.Color("operation:N", title=None, scale=style.operations()),
+            color=alt.Color("operation:N", title=None, legend=alt.Legend(columns=4), scale=style.operations()),
             detail="start:N",
             tooltip=[
                 "operation:N",

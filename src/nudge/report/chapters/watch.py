@@ -156,7 +156,8 @@ def _attention(shown: list[Frame], said: list[str]) -> Figure:
             charts.append(Chart(f"film-attention-{layer}-{head}", style.finish(cells, says, 230), name))
     return Figure(
         charts,
-        "Who looks at whom: each row is a word that looks, each column one that is looked at; darker is more.",
+        "Who looks at whom: each row is a word that looks, each column one that is looked at; the stronger the "
+        "colour, the more.",
         "The attention weights of each head; each row sums to 1. A weight says where a head looks, not yet that the "
         "model needs it: the chapter on attention tests that.",
         narrow=250,
@@ -174,7 +175,11 @@ def _map(places: NumberMap, shown: list[Frame]) -> Figure:
         x=alt.X("x:Q", scale=alt.Scale(domain=[low[0], high[0]], nice=False), axis=None),
         y=alt.Y("y:Q", scale=alt.Scale(domain=[low[1], high[1]], nice=False), axis=None),
         color=alt.Color(
-            "kind:N", sort=None, title=None, scale=alt.Scale(domain=["ones", "teens", "tens"], range=style.SERIES[:3])
+            "kind:N",
+            sort=None,
+            title=None,
+            legend=alt.Legend(columns=3),
+            scale=alt.Scale(domain=["ones", "teens", "tens"], range=style.SERIES[:3]),
         ),
         tooltip=["word:N"],
     )

@@ -108,9 +108,9 @@ function fact(packed, columns, n) {
     right: columns.right[n] === 1,
     split: packed.splits[columns.split[n]],
     probability: columns.probability[n] / 65535,
-    surprise: words.slice(1).map((word, t) => ({ word, nats: columns.surprisal[n * (length - 1) + t] * packed.nats })),
+    surprise: words.slice(1).map((word, t) => ({ word, place: t, nats: columns.surprisal[n * (length - 1) + t] * packed.nats })),
     attention: heads.flatMap((head, h) => asked.map((word, t) =>
-      ({ head, word, weight: columns.attention[(n * heads.length + h) * asks + t] / 255 }))),
+      ({ head, word, place: t, weight: columns.attention[(n * heads.length + h) * asks + t] / 255 }))),
   };
 }
 
