@@ -18,8 +18,8 @@ from nudge.cli import explain as command
 from nudge.config.composition import compose
 from nudge.data import tokenizer
 from nudge.errors import UserError
-from nudge.insight.explaining import explain
-from nudge.insight.looking import most_looked_at, shades
+from nudge.insight.explanation.explaining import explain
+from nudge.insight.explanation.looking import most_looked_at, shades
 from nudge.model import saved, snapshots
 from nudge.model.saved import Saved
 from nudge.training.train import train

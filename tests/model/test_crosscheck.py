@@ -13,7 +13,7 @@ from nudge.config.composition import compose
 from nudge.config.schema import ModelConfig
 from nudge.data import numbers, tokenizer
 from nudge.data.tokenizer import prompt_ids
-from nudge.insight.answering import answering, attribution
+from nudge.insight.hypotheses.answering import answering, attribution
 from nudge.insight.questions import Questions
 from nudge.model import saved
 from nudge.model.decoder import Decoder

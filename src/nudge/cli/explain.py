@@ -10,11 +10,11 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from nudge.evaluation.reference import find
-from nudge.insight.explaining import Explanation
-from nudge.insight.explaining import explain as explained
-from nudge.insight.looking import SHADES, most_looked_at, shades
-from nudge.insight.nudging import Nudge
-from nudge.insight.surprise import Surprise
+from nudge.insight.explanation.explaining import Explanation
+from nudge.insight.explanation.explaining import explain as explained
+from nudge.insight.explanation.looking import SHADES, most_looked_at, shades
+from nudge.insight.explanation.nudging import Nudge
+from nudge.insight.explanation.surprise import Surprise
 
 BAR = 16  # characters of a share of 1
 NOTHING = "(nothing)"  # the answer of a model that ends at once

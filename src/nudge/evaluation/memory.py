@@ -35,11 +35,11 @@ from nudge.data.sources.canaries import Canary
 from nudge.data.sources.facts import Phrasings
 from nudge.evaluation import answers, canaries, capacity, distance, membership
 from nudge.evaluation.answers import Scored
-from nudge.evaluation.evaluate import untrained
 from nudge.evaluation.examined import Examined, examine
 from nudge.evaluation.membership import Suspects
 from nudge.evaluation.recording import attach
 from nudge.model import saved, snapshots
+from nudge.model.saved import untrained
 
 FILE = "memory.json"
 MAIN = "pretrain"  # the model that the other chapters are about; the report becomes an artifact of its run

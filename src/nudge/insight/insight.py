@@ -21,14 +21,14 @@ import torch
 from nudge.config.schema import InsightConfig
 from nudge.data import corpora, documents, files
 from nudge.errors import UserError
-from nudge.evaluation.evaluate import untrained
 from nudge.evaluation.recording import attach, tag
-from nudge.insight import attention, learning, learning_order, numbers, operations, output
+from nudge.insight import learning, learning_order
 from nudge.insight.finding import Finding
+from nudge.insight.hypotheses import attention, numbers, operations, output
 from nudge.insight.questions import Questions
 from nudge.insight.timeline import timeline
 from nudge.model import saved, snapshots
-from nudge.model.saved import Saved
+from nudge.model.saved import Saved, untrained
 
 FILE = "insight.json"
 FOLDER = "insight"

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from nudge.data.tokenizer import END_ID
-from nudge.insight import ablation, attention, held_numbers, operations, order
-from nudge.insight.answering import answering, lens
+from nudge.insight.hypotheses import ablation, attention, held_numbers, operations, order
+from nudge.insight.hypotheses.answering import answering, lens
 from nudge.insight.questions import Questions, answered
 from nudge.model.saved import Saved
 

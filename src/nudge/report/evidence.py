@@ -11,11 +11,10 @@ import torch
 
 from nudge.data import documents, files
 from nudge.errors import UserError
-from nudge.evaluation.evaluate import untrained
 from nudge.insight.questions import Questions
 from nudge.model import saved, snapshots
 from nudge.model.internals import Trace, trace
-from nudge.model.saved import Saved
+from nudge.model.saved import Saved, untrained
 from nudge.report import all_facts, provenance
 from nudge.report.all_facts import AllFacts
 from nudge.report.provenance import Made

@@ -1,7 +1,6 @@
 """Chapter: understood, or learned by heart?"""
 
 import itertools
-import math
 from typing import Any
 
 import altair as alt
@@ -10,12 +9,11 @@ from sklearn.metrics import roc_curve
 
 from nudge.report import style
 from nudge.report.chapter import Chapter, Chart, Figure, Missing, Table
+from nudge.report.chapters import canaries
 from nudge.report.chapters.surprise import at, step_axis
 from nudge.report.evidence import MODEL, Evidence
 
 NOT_RUN = Missing("not measured: run `dvc repro memory`.")
-NO_PROBE = "not measured: reports/memory.json has no model for it; `dvc repro` trains the probe “{}”, then measures."
-NEVER_PLANTED = 1 / math.log(2)  # bits of exposure of a secret that was never shown, on average (Carlini et al. 2019)
 ROC_POINTS = 120
 ATTACKS = ("loss", "reference", "null control")
 
@@ -36,8 +34,8 @@ def chapter(evidence: Evidence) -> Chapter:
         anchor,
         {
             "distance": _distance(memory.get("distance", [])),
-            "canaries": _canaries(evidence, memory.get("canaries_by_repeats", [])),
-            "extraction": _extraction(evidence, memory.get("canaries_by_repeats", [])),
+            "canaries": canaries.exposure(evidence, memory.get("canaries_by_step", [])),
+            "extraction": canaries.extraction(evidence, memory.get("canaries_by_repeats", [])),
             "membership": _membership(memory.get("membership", [])),
             "roc": _roc(evidence),
             "by_heart": _by_heart(evidence, memory.get("by_heart", [])),
@@ -52,12 +50,6 @@ def chapter(evidence: Evidence) -> Chapter:
             ),
         ],
     )
-
-
-def _made(evidence: Evidence, rows: Rows) -> str:
-    """Name the model that rows are about, as `Evidence.made` does."""
-    name = str(rows[0]["model"])
-    return name if name in evidence.made else MODEL
 
 
 def _percent(title: str) -> alt.X:
@@ -101,67 +93,6 @@ def _distance(told: Rows) -> Figure | Missing:
 
 def _falls(shares: list[float]) -> bool:
     return len(shares) > 1 and all(near >= far for near, far in itertools.pairwise(shares))
-
-
-def _kept(row: dict[str, Any]) -> str:
-    return "duplicates removed" if row["kept"] == 1 and row["written"] > 1 else "kept as written"
-
-
-def _canaries(evidence: Evidence, told: Rows) -> Figure | Missing:
-    if not told:
-        return Missing(NO_PROBE.format("planted"))
-    rows = [{**row, "curation": _kept(row)} for row in told]
-    x = alt.X(
-        "written:Q",
-        scale=alt.Scale(type="log"),
-        title="times written into the raw corpus",
-        axis=alt.Axis(values=sorted({row["written"] for row in told}), format="d"),
-    )
-    base = alt.Chart(style.data(rows)).encode(
-        x=x,
-        color=alt.Color(
-            "curation:N",
-            title=None,
-            sort=None,
-            scale=alt.Scale(domain=["kept as written", "duplicates removed"], range=[style.ACCENT, "var(--series-2)"]),
-        ),
-    )
-    y = alt.Y("exposure:Q", title="exposure, bits")
-    lines = base.mark_line().encode(y=y) + base.mark_point(size=70).encode(
-        y=y, tooltip=["written:Q", alt.Tooltip("exposure:Q", format=".1f"), "count:Q"]
-    )
-    bounds = base.mark_rule().encode(y=alt.Y("low:Q", title="exposure, bits"), y2="high:Q")
-    never = alt.Chart(style.data([{"never": NEVER_PLANTED}])).mark_rule(strokeDash=[4, 4]).encode(y="never:Q")
-    top = max(told, key=lambda row: float(row["exposure"]))
-    removed = next((row for row in told if _kept(row) == "duplicates removed"), None)
-    columns = ["written", "kept", "count", "exposure", "low", "high"]
-    return Figure(
-        [Chart("canaries", style.finish(lines + bounds + never, "Exposure of secrets against repetition.", 260))],
-        f"How far a secret sentence is exposed by its repetition: most, {top['exposure']:.1f} bits, at "
-        f"{top['written']} times"
-        + (f"; where duplicates were removed, {removed['exposure']:.1f}." if removed else "."),
-        "Sentences with random words were planted in the corpus of a model made for this. Exposure: how far up among "
-        "all possible secrets the model ranks the planted one (Carlini et al. 2019); the dashed line is the mean of a "
-        "secret that was never shown, 1/ln 2 bits. Lines are 95 % bootstrap intervals.",
-        made_by=_made(evidence, told),
-        table=Table(columns, [[row[key] for key in columns] for row in told]),
-    )
-
-
-def _extraction(evidence: Evidence, told: Rows) -> Figure | Missing:
-    if not told:
-        return Missing(NO_PROBE.format("planted"))
-    columns = ["written", "kept", "extracted", "count", "share", "share_low", "share_high"]
-    names = ["times written", "times kept", "extracted", "secrets", "share", "from", "to"]
-    some = sum(row["extracted"] for row in told)
-    return Figure(
-        [],
-        f"Of {sum(row['count'] for row in told)} secrets, {some} come out word for word when the model is given the "
-        "beginning of their sentence.",
-        "Greedy decoding after the prefix; intervals are Wilson's at 95 %.",
-        made_by=_made(evidence, told),
-        table=Table(names, [[row[key] for key in columns] for row in told]),
-    )
 
 
 def _membership(told: Rows) -> Figure | Missing:
@@ -229,7 +160,7 @@ def _roc(evidence: Evidence) -> Figure | Missing:
 
 def _by_heart(evidence: Evidence, told: Rows) -> Figure | Missing:
     if not told:
-        return Missing(NO_PROBE.format("shuffled"))
+        return Missing(canaries.NO_PROBE.format("shuffled"))
     shuffled = [{"at": at(row["step"]), "share": row["share"], "of": "shuffled answers"} for row in told]
     curve = evidence.validation
     true = (
@@ -257,5 +188,5 @@ def _by_heart(evidence: Evidence, told: Rows) -> Figure | Missing:
         f"size has {last['share']:.1%} of what it was shown by heart.",
         f"A probe trained on the same facts with their answers dealt out at random, asked {last['count']:,} of its own "
         "training facts at each kept step; beside it the story's model on validation facts.",
-        made_by=_made(evidence, told),
+        made_by=canaries.made(evidence, told),
     )

@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 
 from nudge.data.tokenizer import prompt_ids
-from nudge.insight import nudging
+from nudge.insight.explanation import nudging
 from nudge.model.decoder import PARTS, part_of
 from nudge.report import style
 from nudge.report.chapter import Chapter, Chart, Figure, Missing

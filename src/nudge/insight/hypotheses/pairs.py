@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from nudge.data import numbers
-from nudge.insight.asking import Asking, answering
+from nudge.insight.hypotheses.asking import Asking, answering
 from nudge.insight.questions import Questions
 
 Row = dict[str, Any]

@@ -9,8 +9,8 @@ import torch
 
 from nudge.config.composition import compose
 from nudge.data import tokenizer
-from nudge.insight import nudging, surprise
-from nudge.insight.nudging import SMALLEST_WEIGHT, Nudge
+from nudge.insight.explanation import nudging, surprise
+from nudge.insight.explanation.nudging import SMALLEST_WEIGHT, Nudge
 from nudge.model.saved import Saved
 from tests.model.test_decoder import decoder
 

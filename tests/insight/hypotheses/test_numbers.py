@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nudge.evaluation.evaluate import untrained as untrained_of
-from nudge.insight import held_numbers, numbers, order, probes, removal
-from nudge.insight.asking import Asking
+from nudge.insight.hypotheses import held_numbers, numbers, order, probes, removal
+from nudge.insight.hypotheses.asking import Asking
 from nudge.model.saved import Saved
 from tests.insight.conftest import Learned
 

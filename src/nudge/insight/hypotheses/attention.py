@@ -10,7 +10,8 @@ import numpy as np
 from scipy import stats
 from torch import Tensor
 
-from nudge.insight.ablation import (
+from nudge.insight.finding import Criterion, Figure, Finding
+from nudge.insight.hypotheses.ablation import (
     SEEN,
     Edits,
     edge_ablation,
@@ -21,7 +22,6 @@ from nudge.insight.ablation import (
     means,
     observe,
 )
-from nudge.insight.finding import Criterion, Figure, Finding
 from nudge.insight.questions import Questions
 from nudge.insight.resampling import Resampling, Role, Values, of_samples
 from nudge.model.decoder import Decoder

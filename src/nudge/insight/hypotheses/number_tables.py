@@ -9,9 +9,10 @@ from typing import Any
 from sklearn.decomposition import PCA
 
 from nudge.data import numbers
-from nudge.insight import fourier, order, probes
-from nudge.insight.held_numbers import OPERANDS, Held
-from nudge.insight.inside import Inside
+from nudge.insight import fourier
+from nudge.insight.hypotheses import order, probes
+from nudge.insight.hypotheses.held_numbers import OPERANDS, Held
+from nudge.insight.hypotheses.inside import Inside
 
 ORDERS = 199  # random orders beside each; the least p is then 1/200
 

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nudge.insight import pairs, patching
-from nudge.insight.asking import Asking
-from nudge.insight.carrying import become, effect, smallest_set
 from nudge.insight.finding import Criterion, Figure, Finding
-from nudge.insight.pairs import Other, Pairs, Row
-from nudge.insight.patching import ANSWERING, Place
+from nudge.insight.hypotheses import pairs, patching
+from nudge.insight.hypotheses.asking import Asking
+from nudge.insight.hypotheses.carrying import become, effect, smallest_set
+from nudge.insight.hypotheses.pairs import Other, Pairs, Row
+from nudge.insight.hypotheses.patching import ANSWERING, Place
 from nudge.insight.questions import Questions
 from nudge.insight.resampling import Resampling, of_samples
 from nudge.model.decoder import Decoder

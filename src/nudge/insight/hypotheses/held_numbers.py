@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nudge.data import numbers
-from nudge.insight.asking import Asking
+from nudge.insight.hypotheses.asking import Asking
 from nudge.insight.questions import Questions
 from nudge.model.internals import trace
 from nudge.model.saved import Saved

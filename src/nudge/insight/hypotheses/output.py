@@ -1,6 +1,6 @@
 """Hypothesis "output mapping": the last state is turned into the right word, by few components, with honest confidence.
 
-Shape suffixes as in `insight/answering.py`.
+Shape suffixes as in `insight/hypotheses/answering.py`.
 """
 
 from typing import Any
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nudge.data.tokenizer import END_ID
-from nudge.insight import calibration
-from nudge.insight.answering import Answering, answering, attribution, lens, without
 from nudge.insight.finding import Criterion, Figure, Finding
+from nudge.insight.hypotheses import calibration
+from nudge.insight.hypotheses.answering import Answering, answering, attribution, lens, without
 from nudge.insight.questions import Questions
 from nudge.insight.resampling import Resampling, Role, Values, of_samples
 from nudge.model.decoder import Decoder

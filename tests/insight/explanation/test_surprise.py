@@ -13,8 +13,8 @@ from nudge.data import documents, tokenizer
 from nudge.data.sources import KINDS
 from nudge.errors import UserError
 from nudge.evaluation.exact_match import loss
-from nudge.insight import equations, surprise
-from nudge.insight.explaining import explain
+from nudge.insight.explanation import equations, surprise
+from nudge.insight.explanation.explaining import explain
 from nudge.model import saved
 from nudge.model.saved import Saved, untrained
 from nudge.training.tracking import store

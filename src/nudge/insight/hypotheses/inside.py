@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from nudge.insight import held_numbers, probes
-from nudge.insight.held_numbers import Held
-from nudge.insight.probes import Probed
+from nudge.insight.hypotheses import held_numbers, probes
+from nudge.insight.hypotheses.held_numbers import Held
+from nudge.insight.hypotheses.probes import Probed
 from nudge.insight.questions import Questions
 from nudge.model.saved import Saved
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nudge.evaluation import intervals
-from nudge.insight import removal
 from nudge.insight.finding import Figure
-from nudge.insight.held_numbers import OPERANDS, Held, last_word
+from nudge.insight.hypotheses import removal
+from nudge.insight.hypotheses.held_numbers import OPERANDS, Held, last_word
 from nudge.insight.questions import Questions, exact_match
 from nudge.insight.resampling import Resampling, Role, of_samples
 from nudge.model.internals import Edit, trace

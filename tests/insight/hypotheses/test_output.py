@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from nudge.insight import calibration, output
-from nudge.insight.answering import answering, attribution, lens, without
-from nudge.insight.output import settled_at
+from nudge.insight.hypotheses import calibration, output
+from nudge.insight.hypotheses.answering import answering, attribution, lens, without
+from nudge.insight.hypotheses.output import settled_at
 from nudge.insight.questions import Questions, answered
 from nudge.model.decoder import Decoder
 from nudge.model.saved import Saved

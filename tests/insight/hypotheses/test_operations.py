@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from nudge.evaluation.evaluate import untrained as untrained_of
-from nudge.insight import carrying, operations, pairs, patching
-from nudge.insight.asking import Asking
-from nudge.insight.pairs import Pairs
-from nudge.insight.patching import ANSWERING, Place
+from nudge.insight.hypotheses import carrying, operations, pairs, patching
+from nudge.insight.hypotheses.asking import Asking
+from nudge.insight.hypotheses.pairs import Pairs
+from nudge.insight.hypotheses.patching import ANSWERING, Place
 from nudge.insight.questions import Questions
 from nudge.model.internals import trace
 from nudge.model.saved import Saved

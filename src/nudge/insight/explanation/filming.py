@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nudge.data import tokenizer
-from nudge.insight import surprise
+from nudge.insight.explanation import surprise
 from nudge.model.generation import greedy
 from nudge.model.saved import Saved
 

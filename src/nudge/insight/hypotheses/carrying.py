@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nudge.insight import patching
-from nudge.insight.pairs import Pairs, Row
-from nudge.insight.patching import Place
+from nudge.insight.hypotheses import patching
+from nudge.insight.hypotheses.pairs import Pairs, Row
+from nudge.insight.hypotheses.patching import Place
 from nudge.insight.questions import exact_match
 from nudge.model.decoder import Decoder
 from nudge.model.internals import trace

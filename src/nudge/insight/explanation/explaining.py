@@ -5,12 +5,12 @@ from pathlib import Path
 
 from nudge.data import tokenizer
 from nudge.errors import UserError
-from nudge.insight import equations, filming, looking, nudging, surprise
-from nudge.insight.equations import Equation
-from nudge.insight.filming import Frame, Given
-from nudge.insight.looking import Head
-from nudge.insight.nudging import Blame, Nudge
-from nudge.insight.surprise import Reading
+from nudge.insight.explanation import equations, filming, looking, nudging, surprise
+from nudge.insight.explanation.equations import Equation
+from nudge.insight.explanation.filming import Frame, Given
+from nudge.insight.explanation.looking import Head
+from nudge.insight.explanation.nudging import Blame, Nudge
+from nudge.insight.explanation.surprise import Reading
 from nudge.model import saved, snapshots
 from nudge.model.saved import Saved, untrained
 

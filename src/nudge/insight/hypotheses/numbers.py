@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nudge.evaluation import intervals
-from nudge.insight import number_tables, order, probes
-from nudge.insight.erasing import Falls, right, without_helix, without_lines
 from nudge.insight.finding import Criterion, Figure, Finding
-from nudge.insight.held_numbers import OPERANDS, Held
-from nudge.insight.inside import Inside
+from nudge.insight.hypotheses import number_tables, order, probes
+from nudge.insight.hypotheses.erasing import Falls, right, without_helix, without_lines
+from nudge.insight.hypotheses.held_numbers import OPERANDS, Held
+from nudge.insight.hypotheses.inside import Inside
 from nudge.insight.questions import Questions
 from nudge.model.saved import Saved
 

@@ -11,8 +11,17 @@ import torch.nn.functional as F
 from nudge.config.schema import ModelConfig
 from nudge.data import numbers
 from nudge.data.tokenizer import PAD_ID
-from nudge.insight import attention
-from nudge.insight.ablation import SEEN, edge_ablation, edge_hiding, exact, head_ablation, looks, means, observe
+from nudge.insight.hypotheses import attention
+from nudge.insight.hypotheses.ablation import (
+    SEEN,
+    edge_ablation,
+    edge_hiding,
+    exact,
+    head_ablation,
+    looks,
+    means,
+    observe,
+)
 from nudge.insight.questions import Questions, answered
 from nudge.model.decoder import Decoder
 from nudge.model.internals import trace

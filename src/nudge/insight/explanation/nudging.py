@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nudge.config import schema
-from nudge.insight import surprise
+from nudge.insight.explanation import surprise
 from nudge.model import blame
 from nudge.model.blame import Shares
 from nudge.model.decoder import Decoder
