@@ -1,4 +1,4 @@
-"""What the default pipeline says of its model: verdicts from figures, numbers that hang together, and a page of them."""
+"""What the default pipeline says of its model: verdicts that follow from figures, and a page of them."""
 
 import json
 import math
