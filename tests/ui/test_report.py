@@ -1,5 +1,6 @@
 """The report in a real browser: opened from disk, it draws everything and answers to its reader."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from nudge.report.report import report
+from tests.conftest import Pipeline
 from tests.report.project import make, measure, working_in
 from tests.ui.test_browser import CHROMIUM, FLAGS
 
@@ -221,3 +223,24 @@ def test_the_keyboard_reaches_everything_that_can_be_used(page: Page) -> None:
         if reached == wanted:
             break
     assert reached == wanted
+
+
+def test_the_page_of_the_default_run(browser: Browser, pipeline: Pipeline, tmp_path: Path) -> None:
+    # The other tests here open the page of a small model, whose findings are made up.
+    folder, _, _ = pipeline
+    it = opened(browser, (folder / "reports/nudge.html").as_uri(), 1280, "light")
+    assert it.said == []
+    for name in ("learned", "watch", "ask", "memory"):
+        expect(it.page.locator(f"#{name}")).to_be_visible()
+    assert "not measured" not in it.page.locator("main").inner_text()
+    it.page.locator("#watch").scroll_into_view_if_needed()
+    it.page.locator("#watch input[type=range]").focus()
+    it.page.keyboard.press("End")
+    expect(it.page.locator("#watch")).to_contain_text("five")
+    pictures = Path(os.environ.get("NUDGE_PICTURES", tmp_path))
+    it.page.locator("#watch").evaluate("chapter => window.scrollTo(0, chapter.offsetTop)")
+    it.page.screenshot(path=pictures / "report-watch.png")
+    it.page.add_style_tag(content=".top { display: none }")  # it would hide a line of what is pictured
+    for place, name in (("#learned", "learned"), ("figure:has([data-chart=canaries])", "canaries")):
+        it.page.locator(place).screenshot(path=pictures / f"report-{name}.png")
+    it.page.close()
