@@ -141,3 +141,13 @@ def test_the_artifacts_hold_checkpoints_and_the_sample_table(
     # Where the file lies on this disk says nothing to a reader of the picture.
     page.get_by_text("Path: file://").evaluate("element => { element.style.visibility = 'hidden' }")
     picture(page, tmp_path, "samples")
+
+
+def test_the_page_of_the_run_is_drawn_in_the_artifact_view(page: Page, address: str, run_id: str) -> None:
+    # MLflow shows HTML in a sandboxed frame, where a page that asks for storage or a network stays white.
+    open_run(page, address, run_id, "/artifacts")
+    page.get_by_text("report", exact=True).click()
+    page.get_by_text("nudge.html", exact=True).click()
+    frame = page.frame_locator("iframe").first
+    expect(frame.get_by_role("heading", level=1)).to_be_visible(timeout=SLOW)
+    expect(frame.locator("html[data-drawn=all]")).to_be_attached(timeout=SLOW)
