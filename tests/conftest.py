@@ -38,6 +38,7 @@ TINY = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep what shares an expensive fixture in one process: a file's tests, and all that look at the default run."""
     for item in items:

@@ -49,11 +49,14 @@ def address(pipeline: Pipeline) -> Iterator[str]:
 
 @pytest.fixture
 def run_id(pipeline: Pipeline) -> str:
-    """Return the run of the default pipeline: the first one of the store."""
+    """Return the run of the default pipeline's own model: the first of its name in the store."""
     client = MlflowClient(f"sqlite:///{pipeline[0]}/mlflow.db")
     experiment = client.get_experiment_by_name("nudge")
     assert experiment is not None
-    return client.search_runs([experiment.experiment_id], order_by=["start_time ASC"], max_results=1)[0].info.run_id
+    own = "attributes.run_name = 'pretrain-seed0'"
+    return client.search_runs([experiment.experiment_id], own, order_by=["start_time ASC"], max_results=1)[
+        0
+    ].info.run_id
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nudge.config.schema import DataConfig, TokenizerConfig, parse
+from nudge.config.schema import DataConfig, parse
 from nudge.data import corpora, documents, files
 from nudge.evaluation import answers
 from nudge.evaluation.answers import Scored
@@ -44,9 +44,8 @@ def examine(folder: Path) -> Examined:
         UserError: the model or its corpus is missing or damaged.
     """
     model = saved.load(folder)
-    where = f"{folder}/nudge.json"
-    data = parse(DataConfig, model.config.get("data"), where)
-    corpus = corpora.prepare(data, parse(TokenizerConfig, model.config.get("tokenizer"), where)) / "curated"
+    data = parse(DataConfig, model.config.get("data"), f"{folder}/nudge.json")
+    corpus = corpora.of_model(model.config, folder) / "curated"
     files.check_seal(corpus, "curate")
     rows, origin_N = [], []
     for name in (*documents.SPLITS, documents.HELD_OUT):
