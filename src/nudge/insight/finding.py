@@ -1,7 +1,8 @@
 """What a test of a hypothesis gives: figures with intervals and controls, and a verdict that follows by a rule.
 
-The rules are written down before the figures are known: a hypothesis is `supported` if every criterion holds with its
-whole interval, `not supported` if any fails with its whole interval, `inconclusive` in between.
+The rules and the thresholds stand in the code, the same for every model: a hypothesis is `supported` if every criterion
+holds with its whole interval, `not supported` if any fails with its whole interval, `inconclusive` in between. Not all
+thresholds are older than the first figures: `docs/insight.md` says which.
 """
 
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One condition of a verdict: a figure lies above (or below) a threshold that was set beforehand."""
+    """One condition of a verdict: a figure lies above (or below) a threshold, which is the same for every model."""
 
     says: str  # the condition as a sentence, with its threshold and why it is that
     figure: Figure
