@@ -9,7 +9,8 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
-from nudge.data import documents
+from nudge import project
+from nudge.data import corpora, documents
 from nudge.insight.insight import findings
 from nudge.insight.questions import Questions
 from nudge.model import saved
@@ -75,13 +76,21 @@ def test_what_is_learned_by_heart_is_told_from_what_is_understood(pipeline: Pipe
     assert null[0]["auc_low"] <= 0.5 <= null[0]["auc_high"]
 
 
-def test_no_hypothesis_is_supported_where_nothing_was_understood(pipeline: Pipeline) -> None:
+def test_no_hypothesis_is_supported_where_nothing_was_understood(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # An analysis that can't say no says nothing: random weights, and answers that can only be learned by heart.
     folder, _, _ = pipeline
-    rows = documents.read(folder / "corpus/curated/test.parquet").to_pylist()[::4]
-    shuffled = saved.load(folder / "models/probes/shuffled")
+    place = folder / "models/probes/shuffled"
+    shuffled = saved.load(place)
+    monkeypatch.setenv("NUDGE_PROJECT", str(folder))
+    project.root.cache_clear()
+    corpus = corpora.of_model(shuffled.config, place)  # its own, with its answers
+    project.root.cache_clear()
+    assert corpus != folder / "corpus"
+    unseen = documents.read(corpus / "curated/test.parquet").to_pylist()[::20]
     fresh = saved.untrained(shuffled)
-    questions = Questions.of(shuffled.tokenizer, rows)
+    questions = Questions.of(shuffled.tokenizer, unseen)
     with torch.inference_mode():
         for model in (fresh, shuffled):
             verdicts = {finding.hypothesis: finding.verdict for finding in findings(model, fresh, questions, seed=0)}
