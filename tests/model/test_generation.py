@@ -32,7 +32,7 @@ def log_probability(model: Decoder, prompt: list[int], ids: tuple[int, ...], end
 def test_greedy_takes_the_most_probable_token_each_time(model: Decoder) -> None:
     ids = [1, 5]
     expected: list[int] = []
-    while len(ids) < model.config.context:
+    while len(ids) <= model.config.context:
         token = int(model(torch.tensor([ids]))[0, -1].argmax())
         ids.append(token)
         if token == END:
@@ -57,8 +57,8 @@ def test_generation_stops_at_the_limit(model: Decoder) -> None:
 
 
 def test_the_most_probable_answers_are_those_of_exhaustive_search(model: Decoder) -> None:
-    # All answers to a prompt of four tokens in a context of six, written out.
-    prompt = [1, 5, 9, 4]
+    # All answers to a prompt of five tokens in a context of six, written out: the seventh token is predicted, not read.
+    prompt = [1, 5, 9, 4, 7]
     log_p = {((), True): log_probability(model, prompt, (), True)}
     for first in set(range(38)) - {END}:
         log_p[(first,), True] = log_probability(model, prompt, (first,), True)
@@ -70,6 +70,20 @@ def test_the_most_probable_answers_are_those_of_exhaustive_search(model: Decoder
     assert [(answer.ids, answer.ended) for answer in found] == [key for key, _ in expected]
     for answer, (_, value) in zip(found, expected, strict=True):
         assert answer.log_probability == pytest.approx(value, abs=1e-5)
+
+
+def test_an_answer_that_just_fits_can_end(model: Decoder) -> None:
+    # With model.context=N, as training recommends for documents of N + 1 tokens, every right answer counted as cut off.
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+        model.lm_head.weight[END] = 100 * model.model(torch.tensor([[1, 5, 9, 4, 7, 8]]), None)[0, -1]
+    full = [1, 5, 9, 4, 7, 8]
+    assert len(full) == model.config.context
+    (answer,) = greedy(model, [full], END)
+    assert answer.ended
+    assert answer.ids == ()
+    assert answer.log_probability == pytest.approx(log_probability(model, full, (), True), abs=1e-5)
+    assert most_probable(model, full, 2, END)[0] == pytest.approx(answer)
 
 
 def test_the_search_ends_on_an_untrained_model() -> None:

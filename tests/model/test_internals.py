@@ -31,6 +31,15 @@ def test_padding_on_the_right_changes_nothing_before_it() -> None:
     assert (trace(model, padded_BT).logits_BTV[:, :9] - model(tokens_BT)).abs().max() < 1e-5
 
 
+def test_a_document_that_just_fits_is_traced_with_its_end_token() -> None:
+    # Training takes documents of one token more than the context; insight and the report died of their traces.
+    model = decoder(embedding_std=0.5, context=8)
+    tokens_BT = torch.randint(3, 38, (3, 9))
+    seen = trace(model, tokens_BT)
+    assert seen.logits_BTV.shape == (3, 9, 38)
+    assert (seen.logits_BTV[:, :8] - model(tokens_BT[:, :8])).abs().max() < 1e-5
+
+
 def test_patching_the_stream_after_the_last_layer_gives_the_other_prompts_logits() -> None:
     model = decoder(embedding_std=0.5).eval()
     here_BT, there_BT = torch.randint(3, 38, (2, 6, 8))

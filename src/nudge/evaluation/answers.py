@@ -86,7 +86,7 @@ def score(saved: Saved, rows: list[dict[str, Any]]) -> Scored:
 def sayable(saved: Saved) -> Callable[[dict[str, Any]], bool]:
     """Return a function that says of a document whether a model knows its words and has room for it in its context."""
     known = set(saved.tokenizer.get_vocab()) - set(SPECIAL)
-    longest = saved.model.config.context - 2  # begin and end
+    longest = saved.model.config.context - 1  # the begin token; the end is only predicted
     split = saved.tokenizer.pre_tokenizer
     assert split is not None
 

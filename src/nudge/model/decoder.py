@@ -21,12 +21,18 @@ PARTS = ("embeddings", "attention", "mlp", "output")
 
 
 class RotaryPositions(nn.Module):
-    """Rotate queries and keys by an angle that grows with position (Su et al. 2021, arXiv:2104.09864)."""
+    """Rotate queries and keys by an angle that grows with position (Su et al. 2021, arXiv:2104.09864).
 
-    def __init__(self, head_width: int, context: int, theta: float) -> None:
+    Args:
+        head_width: E.
+        positions: how many there are at most.
+        theta: the base of the angles' frequencies.
+    """
+
+    def __init__(self, head_width: int, positions: int, theta: float) -> None:
         super().__init__()
         frequency_E2 = theta ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
-        angle_TE = torch.outer(torch.arange(context, dtype=torch.float32), frequency_E2).repeat(1, 2)
+        angle_TE = torch.outer(torch.arange(positions, dtype=torch.float32), frequency_E2).repeat(1, 2)
         self.cos_T1E: Tensor
         self.sin_T1E: Tensor
         self.register_buffer("cos_T1E", angle_TE.cos()[:, None], persistent=False)
@@ -107,7 +113,9 @@ class Trunk(nn.Module):
         self.embed_tokens = nn.Embedding(vocabulary, config.width)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, eps=config.norm_eps)
-        self.rotary = RotaryPositions(config.width // config.heads, config.context, config.rope_theta)
+        # A document fills the context with all its tokens but the end, which is only predicted; who looks inside the
+        # model reads the end token too, one position further.
+        self.rotary = RotaryPositions(config.width // config.heads, config.context + 1, config.rope_theta)
 
     def forward(self, tokens_BT: Tensor, documents_BT: Tensor | None) -> Tensor:
         visible_B1TT = None if documents_BT is None else same_document(documents_BT)
@@ -137,6 +145,7 @@ class Decoder(nn.Module):
     def forward(self, tokens_BT: Tensor, documents_BT: Tensor | None = None) -> Tensor:
         """Return logits [B, T, V] for the token after each of `tokens_BT` [B, T]; T is at most the context.
 
+        One position more is computed too, for whole documents with their end token; no model is trained on it.
         Where several documents stand in one row, `documents_BT` [B, T] numbers them, and none sees another. Rotary
         positions count distances only, so a document's logits don't depend on where in its row it stands.
         """

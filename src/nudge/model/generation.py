@@ -18,7 +18,7 @@ class Continuation(NamedTuple):
     Attributes:
         ids: token ids.
         log_probability: natural logarithm of the probability of exactly this, end token included.
-        ended: False if the context or the limit was full before the model ended.
+        ended: False if there was no more room, or the limit was reached, before the model ended.
     """
 
     ids: tuple[int, ...]
@@ -32,8 +32,8 @@ def greedy(
 ) -> list[Continuation]:
     """Continue each prompt with the most probable token, one after the other.
 
-    A text stops at `end`, when the context is full, or after `max_new` tokens, `end` among them. Prompts of one length
-    are continued together, so that nothing needs padding and a batch answers as one alone.
+    A text stops at `end`, with the token that follows a full context, or after `max_new` tokens, `end` among them.
+    Prompts of one length are continued together, so that nothing needs padding and a batch answers as one alone.
     """
     answers: list[Continuation | None] = [None] * len(prompts)
     for length in sorted({len(prompt) for prompt in prompts}):
@@ -46,7 +46,7 @@ def greedy(
 
 def _greedy_of_equal_length(model: Decoder, tokens_BT: Tensor, end: int, max_new: int | None) -> list[Continuation]:
     prompt_length = tokens_BT.shape[1]
-    longest = min(model.config.context, prompt_length + (max_new or model.config.context))
+    longest = min(_longest(model), prompt_length + (max_new or _longest(model)))
     running_B = torch.ones_like(tokens_BT[:, 0], dtype=torch.bool)
     log_p_B = torch.zeros_like(running_B, dtype=torch.float32)
     while running_B.any() and tokens_BT.shape[1] < longest:
@@ -62,6 +62,11 @@ def _greedy_of_equal_length(model: Decoder, tokens_BT: Tensor, end: int, max_new
         Continuation(tuple(row[:stop]), log_p, stop < len(row))
         for row, stop, log_p in zip(rows, ends, log_p_B.tolist(), strict=True)
     ]
+
+
+def _longest(model: Decoder) -> int:
+    """Return how many tokens a text can have: the one after a full context is predicted, but never read."""
+    return model.config.context + 1
 
 
 @torch.inference_mode()
@@ -86,7 +91,7 @@ def most_probable(model: Decoder, prompt: Sequence[int], count: int, end: int) -
             ids = beginnings[row][1]
             if token == end:
                 found.append(Continuation(ids, log_p, ended=True))
-            elif len(prompt) + len(ids) + 1 >= model.config.context:
+            elif len(prompt) + len(ids) + 1 >= _longest(model):
                 found.append(Continuation((*ids, token), log_p, ended=False))
             else:
                 open_.append((log_p, (*ids, token)))
