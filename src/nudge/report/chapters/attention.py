@@ -14,7 +14,8 @@ HYPOTHESIS = "attention patterns"
 INTRO = (
     "When the answer is due, do the heads look at the numbers? And does the answer need what they saw? Looking is "
     "measured by the attention weights, beside even attention and untrained weights. Needing is measured by taking "
-    "away: a head's output is replaced by its average, or one glance is blocked, and the fall in right answers counts."
+    "away: what a head has gathered, or what one glance has brought, is replaced by its average, and the fall in right "
+    "answers counts."
 )
 
 
@@ -139,8 +140,9 @@ def _edges(found: Mapping[str, Any] | None) -> Figure | Missing:
         )
     )
     return Figure(
-        [Chart("edges", style.finish(points, "Attention of each glance against the loss when it is blocked.", 300))],
+        [Chart("edges", style.finish(points, "Attention of each glance against what is lost without it.", 300))],
         "Looking is not needing: if attention explained the answer, the points would rise from left to right.",
-        "Each point is one glance (a head, and what it looks at). It is blocked at all answering positions, and the "
-        "fall in right answers over all test facts is measured.",
+        "Each point is one glance (a head, and what it looks at). Mean ablation: at all answering positions the "
+        "attention stays as it is, but what it brings from there is replaced by its mean over all questions; the fall in "
+        "right answers over all test facts is measured.",
     )

@@ -59,7 +59,8 @@ def _maps(found: Mapping[str, Any] | None) -> Figure | Missing:
         charts,
         "The left operand as the model holds it at its last word: a number a point, colour is its size, the tens are "
         "named.",
-        "The two main directions (PCA) of the residual stream, averaged over the test facts with that number"
+        "The two main directions (PCA) of the residual stream, one question for each number, all of the same "
+        "operation: a left operand's state depends on nothing that comes after it"
         + (f"; they hold {share:.0%} of the variance with trained weights." if share is not None else "."),
         narrow=300,
     )

@@ -56,7 +56,8 @@ def _map(found: Mapping[str, Any] | None) -> Figure | Missing:
         "Where the difference between two questions is carried: each row is a place inside, the first at the bottom, "
         "each column a position in the sentence; the stronger the colour, the more.",
         "Activation patching: the state of the other question is put in at this place alone; the share of the "
-        "difference between the two answers' logits that goes over, over pairs of test facts.",
+        "difference between the two answers' logits that goes over, over pairs of questions: the first of a pair is a "
+        "test fact, the other may be any fact.",
         narrow=290,
     )
 
