@@ -143,6 +143,6 @@ def _edges(found: Mapping[str, Any] | None) -> Figure | Missing:
         [Chart("edges", style.finish(points, "Attention of each glance against what is lost without it.", 300))],
         "Looking is not needing: if attention explained the answer, the points would rise from left to right.",
         "Each point is one glance (a head, and what it looks at). Mean ablation: at all answering positions the "
-        "attention stays as it is, but what it brings from there is replaced by its mean over all questions; the fall in "
-        "right answers over all test facts is measured.",
+        "attention stays as it is, but what it brings from there is replaced by its mean over all questions; the fall "
+        "in right answers over all test facts is measured.",
     )
