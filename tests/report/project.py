@@ -20,6 +20,7 @@ from nudge.data.tokenize import tokenize
 from nudge.evaluation.evaluate import evaluate
 from nudge.insight import learning, learning_order
 from nudge.insight.finding import Criterion, Figure, Finding
+from nudge.model import saved
 from nudge.training.train import train
 from tests.conftest import REPOSITORY, TINY
 
@@ -72,7 +73,7 @@ def measure(folder: Path) -> None:
     }
     past = learning.history(model, curated)
     content = {
-        "model": {"folder": "pretrain", "digest": "", "facts": 50},
+        "model": {"folder": "pretrain", "digest": saved.digest(model), "facts": 50},
         "findings": [plain(one) for one in findings()],
         "timeline": timeline(past.steps),
         "learning": learning_order.summary(past),
@@ -80,7 +81,7 @@ def measure(folder: Path) -> None:
     (reports / "insight").mkdir()
     learning.write(learning.facts(past), reports / "insight/learning.parquet")
     (reports / "insight.json").write_text(json.dumps(content))
-    (reports / "memory.json").write_text(json.dumps(memory()))
+    (reports / "memory.json").write_text(json.dumps(memory(saved.digest(model))))
 
 
 def plain(one: Finding) -> dict[str, Any]:
@@ -195,7 +196,7 @@ def findings() -> list[Finding]:
     ]
 
 
-def memory() -> dict[str, Any]:
+def memory(digest: str) -> dict[str, Any]:
     """Return measures of memory, one row of each kind or two."""
 
     def share(right: int, count: int) -> dict[str, Any]:
@@ -213,7 +214,7 @@ def memory() -> dict[str, Any]:
     }
     exposed = {"low": 1.0, "high": 9.0, "count": 4, "extracted": 1, "share": 0.25, "share_low": 0.1, "share_high": 0.6}
     return {
-        "models": [{"model": "pretrain", "folder": "models/pretrain", "digest": "", "weights": 1}],
+        "models": [{"model": "pretrain", "folder": "models/pretrain", "digest": digest, "weights": 1}],
         "distance": [
             {"model": "pretrain", "kind": "seen fact", "operation": "all", **share(9, 10), "reason": None},
             {"model": "pretrain", "kind": "unseen family", "operation": "all", **share(5, 10), "reason": None},
@@ -222,6 +223,11 @@ def memory() -> dict[str, Any]:
         "canaries_by_repeats": [
             {"model": "planted", "written": written, "kept": kept, "exposure": bits, **exposed}
             for written, kept, bits in ((1, 1, 2.0), (50, 1, 2.5), (50, 50, 8.0))
+        ],
+        "canaries_by_step": [
+            {"model": "planted", "step": step, "written": written, "kept": kept, "exposure": bits * step / 10, **exposed}
+            for written, kept, bits in ((1, 1, 2.0), (50, 1, 2.5), (50, 50, 8.0))
+            for step in (0, 10)
         ],
         "canary_control": [
             {"model": "planted", "count": 4, "mean": 1.4, "low": 1.3, "high": 1.5, "expected": 1 / math.log(2)}

@@ -32,7 +32,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def written(folder: Path) -> str:
     with working_in(folder):
-        report(folder / "models", folder / "corpus", folder / "reports", folder)
+        report(folder / "models", folder / "corpus", folder / "reports")
     return (folder / "reports/nudge.html").read_text()
 
 
@@ -199,6 +199,47 @@ def test_a_damaged_measure_is_named(project: Path, tmp_path: Path) -> None:
     (tmp_path / "copy/reports/memory.json").write_text('{"distance": [')
     with pytest.raises(UserError, match=r"memory\.json: damaged"):
         written(tmp_path / "copy")
+
+
+def test_figures_of_another_model_are_not_told_as_this_ones(project: Path, full: str, tmp_path: Path) -> None:
+    assert "needs" in embedded(full, "charts")
+    shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("mlartifacts", "run"))
+    reports = tmp_path / "copy/reports"
+    insight, memory = (json.loads((reports / f"{name}.json").read_text()) for name in ("insight", "memory"))
+    insight["model"]["digest"] = memory["models"][0]["digest"] = "0" * 64
+    (reports / "insight.json").write_text(json.dumps(insight))
+    (reports / "memory.json").write_text(json.dumps(memory))
+    html = written(tmp_path / "copy")
+    for stage in ("insight", "memory"):
+        assert f"reports/{stage}.json is about another model: run `dvc repro {stage}`" in html
+    drawn = set(embedded(html, "charts"))
+    assert not drawn & {"needs", "map-trained", "timeline", "carrying-plus", "times-plus", "distance", "canaries"}
+    assert 'class="verdict' not in html
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("reports/insight.json", b'{"model": {"digest": ""}}', r"no 'findings'\); .*dvc repro insight"),
+        ("reports/insight.json", b"[]", r"is no object\); .*dvc repro insight"),
+        (
+            "reports/memory.json",
+            b'{"models": [{"model": "pretrain"}]}',
+            r"no 'digest' in models\[0\]\); .*repro memory",
+        ),
+        ("reports/insight/learning.parquet", b"PAR1", r"damaged \(.*\); .*dvc repro insight"),
+        ("models/pretrain/curves/train.csv", b"", r"damaged \(.*\); .*dvc repro pretrain"),
+        ("models/pretrain/curves/validation.csv", b"a,b\n1,2\n", r"no column 'step'\); .*dvc repro pretrain"),
+    ],
+)
+def test_damaged_input_is_named_in_one_line_with_what_mends_it(
+    project: Path, full: str, tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("mlartifacts", "run"))
+    (tmp_path / "copy" / name).write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(name) + ".*" + says) as raised:
+        written(tmp_path / "copy")
+    assert "\n" not in str(raised.value)
 
 
 def test_names_in_a_chart_do_not_depend_on_the_charts_before_it() -> None:

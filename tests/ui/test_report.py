@@ -23,7 +23,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = make(tmp_path_factory.mktemp("shown"))
     measure(folder)
     with working_in(folder):
-        report(folder / "models", folder / "corpus", folder / "reports", folder)
+        report(folder / "models", folder / "corpus", folder / "reports")
     return (folder / "reports/nudge.html").as_uri()
 
 

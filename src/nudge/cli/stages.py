@@ -70,7 +70,7 @@ def report() -> None:
     """Write reports/nudge.html."""
     from nudge.report.report import report
 
-    _tell("page", report(project.models(), project.corpus(), project.reports(), project.root()))
+    _tell("page", report(project.models(), project.corpus(), project.reports()))
 
 
 def _tell(what: str, counts: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Everything that the report tells of, read from disk in one place; what was not measured is None."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +10,11 @@ import pandas as pd
 import torch
 
 from nudge.data import documents, files
-from nudge.errors import UserError
 from nudge.insight.questions import Questions
 from nudge.model import saved, snapshots
 from nudge.model.internals import Trace, trace
 from nudge.model.saved import Saved, untrained
-from nudge.report import all_facts, provenance
+from nudge.report import all_facts, provenance, reading
 from nudge.report.all_facts import AllFacts
 from nudge.report.provenance import Made
 
@@ -34,8 +33,9 @@ class Evidence:
         documents: the curated corpus, with a column `split`.
         training, validation: curves by optimiser step; None if there are none.
         metrics: what `evaluate` found, of this model.
-        insight, memory: what these stages found; None if they have not run.
-        learning: one row a fact, with the step from which it stays right; None if insight has not run.
+        insight, memory: what these stages found of this model; None if they have not run on it.
+        why: for these two, the sentence to say where they are None.
+        learning: one row a fact, with the step from which it stays right; None where insight is None.
         made: for each model folder, what made it.
     """
 
@@ -49,6 +49,7 @@ class Evidence:
     metrics: dict[str, Any] | None
     insight: dict[str, Any] | None
     memory: dict[str, Any] | None
+    why: Mapping[str, str]
     learning: pd.DataFrame | None
     made: dict[str, Made]
 
@@ -113,7 +114,16 @@ def read(models: Path, corpus: Path, reports: Path) -> Evidence:
     files.check_seal(corpus / "curated", "curate")
     has_snapshots = bool(snapshots.steps_of(folder / snapshots.FOLDER))
     blame = pd.DataFrame(snapshots.blame(folder))
-    metrics = _json(reports / "metrics.json")
+    metrics = reading.measures(reports / "metrics.json", "evaluate", {})
+    insight = reading.measures(reports / "insight.json", "insight", reading.INSIGHT)
+    memory = reading.measures(reports / "memory.json", "memory", reading.MEMORY)
+    why = {"insight": "not measured: run `dvc repro insight`.", "memory": "not measured: run `dvc repro memory`."}
+    # The figures of another model must not be told as this one's.
+    digest = saved.digest(folder)
+    if insight is not None and insight["model"]["digest"] != digest:
+        insight, why["insight"] = None, _stranger("insight")
+    if memory is not None and not any(one["model"] == MODEL and one["digest"] == digest for one in memory["models"]):
+        memory, why["memory"] = None, _stranger("memory")
     probes = sorted(path.parent for path in models.glob("probes/*/config.json"))
     return Evidence(
         saved=model,
@@ -124,29 +134,21 @@ def read(models: Path, corpus: Path, reports: Path) -> Evidence:
             documents.read(corpus / "curated" / f"{split}.parquet").to_pandas().assign(split=split)
             for split in documents.SPLITS
         ).reset_index(drop=True),
-        training=_curve(folder / "curves" / "train.csv"),
-        validation=_curve(folder / "curves" / "validation.csv"),
+        training=reading.table(folder / "curves" / "train.csv", MODEL, ["step"]),
+        validation=reading.table(folder / "curves" / "validation.csv", MODEL, ["step", "val/loss"]),
         metrics=metrics.get(MODEL) if metrics else None,
-        insight=_json(reports / "insight.json"),
-        memory=_json(reports / "memory.json"),
-        learning=_parquet(reports / "insight" / "learning.parquet"),
+        insight=insight,
+        memory=memory,
+        why=why,
+        learning=None if insight is None else _learning(reports),
         made={MODEL: provenance.of(folder, corpus)} | {probe.name: provenance.of(probe, None) for probe in probes},
     )
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); delete it and call `dvc repro`") from error
-    return content
+def _learning(reports: Path) -> pd.DataFrame | None:
+    columns = ["operation", "left", "right", "learned_at"]
+    return reading.table(reports / "insight" / "learning.parquet", "insight", columns)
 
 
-def _curve(path: Path) -> pd.DataFrame | None:
-    return pd.read_csv(path) if path.is_file() else None
-
-
-def _parquet(path: Path) -> pd.DataFrame | None:
-    return pd.read_parquet(path) if path.is_file() else None
+def _stranger(stage: str) -> str:
+    return f"not shown: reports/{stage}.json is about another model: run `dvc repro {stage}`."

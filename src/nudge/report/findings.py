@@ -6,7 +6,6 @@ from typing import Any
 from nudge.report.chapter import Chapter, Figure, Missing, Table
 from nudge.report.evidence import Evidence
 
-NOT_RUN = "not measured: run `dvc repro insight`."
 MOST_ROWS = 80  # of a table of details that nothing draws; longer ones are only in reports/insight.json
 
 Details = Mapping[str, Any]
@@ -36,7 +35,12 @@ def chapter(
         title,
         anchor,
         figures if found else {},
-        {"intro": intro, "finding": found, "missing": NOT_RUN, "tables": _tables(found, drawn) if found else []},
+        {
+            "intro": intro,
+            "finding": found,
+            "missing": evidence.why["insight"],
+            "tables": _tables(found, drawn) if found else [],
+        },
         template="finding.html",
     )
 

@@ -16,14 +16,13 @@ from nudge.training.tracking import store
 FILE = "nudge.html"
 
 
-def report(models: Path, corpus: Path, reports: Path, root: Path) -> dict[str, Any]:
+def report(models: Path, corpus: Path, reports: Path) -> dict[str, Any]:
     """Write the report and add it to the MLflow run of the model that it is about.
 
     The same inputs give the same bytes: it holds no time of its own making.
 
     Args:
         models, corpus, reports: the project's folders; what is not in `reports` yet is said to be missing.
-        root: the project's folder.
 
     Returns:
         `{"bytes", "chapters", "charts"}`.

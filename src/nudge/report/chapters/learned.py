@@ -8,7 +8,6 @@ from nudge.report import style
 from nudge.report.chapter import Chapter, Chart, Figure, Missing, Table
 from nudge.report.chapters.surprise import at, step_axis, thinned
 from nudge.report.evidence import Evidence
-from nudge.report.findings import NOT_RUN
 
 # Where each is told of.
 CHAPTERS = {
@@ -28,7 +27,7 @@ def chapter(evidence: Evidence) -> Chapter:
         "learned",
         {"timeline": _timeline(evidence)} if found else {},
         {
-            "missing": None if found else NOT_RUN,
+            "missing": None if found else evidence.why["insight"],
             "findings": [{**one, "anchor": CHAPTERS.get(one["hypothesis"])} for one in found],
         },
     )

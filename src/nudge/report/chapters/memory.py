@@ -13,7 +13,7 @@ from nudge.report.chapters import canaries
 from nudge.report.chapters.surprise import at, step_axis
 from nudge.report.evidence import MODEL, Evidence
 
-NOT_RUN = Missing("not measured: run `dvc repro memory`.")
+NOTHING = Missing("not measured: reports/memory.json has no rows of it; run `dvc repro memory`.")
 ROC_POINTS = 120
 ATTACKS = ("loss", "reference", "null control")
 
@@ -26,7 +26,9 @@ def chapter(evidence: Evidence) -> Chapter:
     names = ("distance", "canaries", "extraction", "membership", "roc", "by_heart")
     title, anchor = "Understood, or memorised?", "memory"
     if memory is None:
-        return Chapter(title, anchor, dict.fromkeys(names, NOT_RUN), {"capacity": None, "control": None})
+        return Chapter(
+            title, anchor, dict.fromkeys(names, Missing(evidence.why["memory"])), {"capacity": None, "control": None}
+        )
     capacity = next(iter(memory.get("capacity", [])), None)
     control = next(iter(memory.get("canary_control", [])), None)
     return Chapter(
@@ -59,7 +61,7 @@ def _percent(title: str) -> alt.X:
 def _distance(told: Rows) -> Figure | Missing:
     rows = [row for row in told if row["operation"] == "all" and row["count"]]
     if not rows:
-        return NOT_RUN
+        return NOTHING
     kinds = list(dict.fromkeys(row["kind"] for row in told))
     base = alt.Chart(style.data([{key: row[key] for key in ("model", "kind", "share", "low", "high")} for row in rows]))
     where = {
@@ -98,7 +100,7 @@ def _falls(shares: list[float]) -> bool:
 def _membership(told: Rows) -> Figure | Missing:
     rows = [row for row in told if row["operation"] == "all" and row["auc"] is not None]
     if not rows:
-        return NOT_RUN
+        return NOTHING
     named = [
         {**row, "name": f"{row['model']}: {row['attack']}" + ("" if row["facts"] == "all" else f" ({row['facts']})")}
         for row in rows

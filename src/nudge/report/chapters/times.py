@@ -10,7 +10,6 @@ from nudge.report import style
 from nudge.report.chapter import Chapter, Chart, Figure, Missing, Table
 from nudge.report.chapters.surprise import at, step_axis
 from nudge.report.evidence import Evidence
-from nudge.report.findings import NOT_RUN
 
 LISTED = 10  # of the facts that came last
 BLOCK = 10  # numbers to a side of the map's blocks: single facts would be ten thousand marks
@@ -20,23 +19,21 @@ CARRIES = {"plus": ("no carry", "carry"), "minus": ("no borrow", "borrow")}
 def chapter(evidence: Evidence) -> Chapter:
     """Show how right answers spread, by kind of fact and over the table of sums."""
     told = (evidence.insight or {}).get("learning")
-    figures = {
+    told_of: dict[str, Figure | Missing | None] = {
         "carrying": _carrying(told),
         "map": _map(evidence.learning),
         "rarity": _rarity(told),
         "last": _last(told),
     }
+    missing = Missing(evidence.why["insight"])
+    figures = {name: figure or missing for name, figure in told_of.items()}
     return Chapter("When: the order of learning", "times", figures)
 
 
-def _missing() -> Missing:
-    return Missing(NOT_RUN)
-
-
-def _carrying(told: dict[str, Any] | None) -> Figure | Missing:
+def _carrying(told: dict[str, Any] | None) -> Figure | None:
     """Draw right answers over steps, sums and differences divided by whether the ones carry."""
     if not told or not told.get("exact_match"):
-        return _missing()
+        return None
     charts = []
     for operation, names in CARRIES.items():
         rows = [
@@ -81,9 +78,9 @@ def _carrying(told: dict[str, Any] | None) -> Figure | Missing:
     )
 
 
-def _map(learning: pd.DataFrame | None) -> Figure | Missing:
+def _map(learning: pd.DataFrame | None) -> Figure | Missing | None:
     if learning is None or not len(learning):
-        return _missing()
+        return None
     never = learning["learned_at"].max() * 2 + 1  # later than any step; only ranks matter to a median
     told = learning.assign(
         at=learning["learned_at"].fillna(never).clip(lower=0.5),
@@ -127,10 +124,10 @@ def _map(learning: pd.DataFrame | None) -> Figure | Missing:
     )
 
 
-def _rarity(told: dict[str, Any] | None) -> Figure | Missing:
+def _rarity(told: dict[str, Any] | None) -> Figure | None:
     rows = [row for row in (told or {}).get("rarity", []) if row["split"] == "test"]
     if not rows:
-        return _missing()
+        return None
     overall = next((row for row in rows if row["operation"] == "all" and row["counted"] == "answer"), rows[0])
     value = overall["rank_correlation"]
     verdict = (
@@ -156,10 +153,10 @@ def _rarity(told: dict[str, Any] | None) -> Figure | Missing:
     )
 
 
-def _last(told: dict[str, Any] | None) -> Figure | Missing:
+def _last(told: dict[str, Any] | None) -> Figure | None:
     rows = (told or {}).get("last", [])[:LISTED]
     if not rows:
-        return _missing()
+        return None
     return Figure(
         [],
         "The facts that came last, or are wrong at the end.",

@@ -1,0 +1,111 @@
+"""Files that other stages wrote, as the report reads them: what is damaged is named with the command that mends it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from nudge.errors import UserError
+
+Shape = Mapping[str, Any] | Sequence[Any] | None  # None is any value; a list holds the one shape of all its items
+
+FIGURE = dict.fromkeys(("name", "value", "low", "high", "n", "unit", "role"))
+FINDING: dict[str, Any] = {
+    **dict.fromkeys(("hypothesis", "claim", "verdict", "caveat")),
+    "criteria": [{**dict.fromkeys(("says", "threshold", "above", "verdict")), "figure": FIGURE}],
+    "figures": [FIGURE],
+    "details": {},
+}
+TOLD = dict.fromkeys(("split", "operation", "carries"))
+# What the chapters rely on; a key with a question mark may be absent, and null may stand for a whole list or table.
+INSIGHT: Shape = {
+    "model": {"digest": None},
+    "findings": [FINDING],
+    "timeline?": {"points": [{"step": None}], "appears": {}, "measures": {}},
+    "learning?": {
+        "exact_match": [{**TOLD, "step": None, "exact_match": None}],
+        "learning_time": [{**TOLD, "median": None}],
+        "rarity": [dict.fromkeys(("split", "operation", "counted", "rank_correlation", "low", "high", "count"))],
+        "last": [dict.fromkeys(("text", "split", "learned_at", "surprisal", "answer_in_training"))],
+    },
+}
+CANARIES = dict.fromkeys(("model", "written", "kept", "exposure", "low", "high", "count", "extracted"))
+MEMORY: Shape = {
+    "models": [{"model": None, "digest": None}],
+    "distance?": [dict.fromkeys(("model", "kind", "operation", "count", "share", "low", "high"))],
+    "canaries_by_step?": [{**CANARIES, "step": None}],
+    "canaries_by_repeats?": [{**CANARIES, **dict.fromkeys(("share", "share_low", "share_high"))}],
+    "canary_control?": [dict.fromkeys(("mean", "low", "high", "expected"))],
+    "membership?": [
+        dict.fromkeys(
+            ("model", "facts", "attack", "operation", "auc", "auc_low", "auc_high", "tpr", "tpr_low", "tpr_high")
+        )
+    ],
+    "capacity?": [{**dict.fromkeys(("bits", "bits_possible", "bits_per_weight")), "held_out": {"share": None}}],
+    "by_heart?": [dict.fromkeys(("model", "step", "share", "count"))],
+}
+
+
+def measures(path: Path, stage: str, shape: Shape) -> dict[str, Any] | None:
+    """Read a stage's JSON; None if the stage has not run.
+
+    Raises:
+        UserError: it is no JSON, or not of this shape.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(path, stage, str(error)) from error
+    if lack := _lack(content, shape):
+        raise _damaged(path, stage, lack)
+    return content
+
+
+def table(path: Path, stage: str, columns: Sequence[str]) -> pd.DataFrame | None:
+    """Read a table that a stage wrote, CSV or parquet; None if there is none.
+
+    Raises:
+        UserError: it can't be read, or a column is missing.
+    """
+    if not path.is_file():
+        return None
+    try:
+        told: pd.DataFrame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (ValueError, OSError, pa.ArrowException) as error:  # pandas' errors of parsing are ValueErrors
+        raise _damaged(path, stage, (str(error).splitlines() or ["empty"])[0]) from error
+    if missing := [column for column in columns if column not in told]:
+        raise _damaged(path, stage, f"no column '{missing[0]}'")
+    if not len(told):
+        raise _damaged(path, stage, "no rows")
+    return told
+
+
+def _damaged(path: Path, stage: str, reason: str) -> UserError:
+    return UserError(f"{path}: damaged ({reason}); delete it and call `dvc repro {stage}`")
+
+
+def _lack(value: Any, shape: Shape, where: str = "") -> str | None:
+    """Say what a value lacks of a shape; None if nothing."""
+    if shape is None or (value is None and where):
+        return None
+    if isinstance(shape, Mapping):
+        if not isinstance(value, dict):
+            return f"{where or 'the whole'} is no object"
+        for name, of_it in shape.items():
+            key = name.removesuffix("?")
+            if key in value:
+                lack = _lack(value[key], of_it, f"{where}.{key}".lstrip("."))
+            else:
+                lack = None if key != name else f"no '{key}'" + (f" in {where}" if where else "")
+            if lack:
+                return lack
+        return None
+    if not isinstance(value, list):
+        return f"{where} is no list"
+    lacks = (_lack(item, shape[0], f"{where}[{place}]") for place, item in enumerate(value))
+    return next(filter(None, lacks), None)
