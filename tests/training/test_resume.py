@@ -1,5 +1,6 @@
 """A run that was cut short and continued is, bit for bit, the run that never stopped."""
 
+import json
 import math
 import re
 import shutil
@@ -235,6 +236,43 @@ def test_what_does_not_fit_is_refused_and_left_alone(tiny: Make, overrides: tupl
         train(changed(other, run_dir=config.run_dir, export_dir=config.export_dir))
     assert {path: path.read_bytes() for path in Path(config.run_dir).rglob("*") if path.is_file()} == before
     assert record.read(Path(config.run_dir)) is not None
+
+
+def forget(path: Path) -> None:
+    """Take from a run's record, or from a checkpoint, the keys that earlier versions didn't know."""
+    is_record = path.suffix == ".json"
+    content = json.loads(path.read_text()) if is_record else torch.load(path, weights_only=True)
+    old = content["config"] if is_record else content["hyper_parameters"]["config"]
+    new = ["deduplicate", "answers", "hold_out", "loss_on", "score_training", "snapshots", "insight", "memory"]
+    sections = [old, *(old[key] for key in ("data", "stage", "trainer", "callbacks"))]
+    for section in (*sections, *old["data"]["sources"].values()):
+        for key in new:
+            section.pop(key, None)
+    if is_record:
+        path.write_text(json.dumps(content))
+    else:
+        torch.save(content, path)
+
+
+def test_a_run_of_an_earlier_version_goes_on_unless_a_new_key_changes_it(tiny: Make) -> None:
+    # Every new key was taken for a change of what may not change, so no unfinished run outlived an update.
+    config = tiny("callbacks.checkpoint.every_n_steps=2")
+    with pytest.raises(Cut):
+        train(config, [CutAt(5)])
+    forget(Path(config.run_dir) / record.FILE)
+    forget(Path(config.run_dir) / "checkpoints/last.ckpt")
+    other = tiny("callbacks.checkpoint.every_n_steps=2", "stage.loss_on=answer")
+    with pytest.raises(UserError, match=r"stage\.loss_on=None, this one has stage.loss_on=answer"):
+        train(changed(other, run_dir=config.run_dir, export_dir=config.export_dir))
+    last = f"{config.run_dir}/checkpoints/last.ckpt"
+    branch = tiny(f"resume={last}", "trainer.max_steps=12")
+    train(config)
+    found = record.read(Path(config.run_dir))
+    assert found is not None
+    assert (found.resumed, found.step) == ([4], 8)
+    forget(Path(last))
+    train(branch)
+    assert checkpoint(branch)["global_step"] == 12
 
 
 def test_over_again_means_from_the_start_in_a_run_of_its_own(tiny: Make) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ FREE = ("resume", "run_dir", "export_dir", "tracking", "insight", "memory")
 # Values that change how fast or how visibly it is computed; curves before and after such a change fit together.
 HOW = ("trainer.accumulate", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.num_workers",
        "trainer.grace_seconds", "trainer.max_steps", "callbacks")  # fmt: skip
+# Keys that runs begun with an earlier version lack, each with the value that means what was computed then.
+LACKED: dict[str, Any] = {
+    "data.sources.*.deduplicate": True,
+    "data.sources.*.answers": "right",
+    "data.hold_out": {"orders": 0.0, "operands": 0, "answers": 0},
+    "stage.loss_on": "document",
+    "trainer.score_training": False,
+}
+LACKED_FREE = ("callbacks.snapshots",)  # likewise, but whatever their value, the same is computed
 
 
 @dataclass(frozen=True)
@@ -148,10 +158,15 @@ def _check_no_other_history(changed: Mapping[str, Any], folder: Path, checkpoint
 
 
 def changes(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Return what differs between two configurations: `{"optimizer.lr": (0.02, 0.01)}`; not where files go."""
+    """Return what differs between two configurations: `{"optimizer.lr": (0.02, 0.01)}`; not where files go.
+
+    A key that `was` lacks is unchanged if its value means what was computed when there was no such key.
+    """
     result: dict[str, tuple[Any, Any]] = {}
     for key in [*was, *(key for key in now if key not in was)]:
         if not prefix and key in FREE:
+            continue
+        if key not in was and _means_as_before(f"{prefix}{key}", now[key]):
             continue
         old, new = was.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -159,6 +174,10 @@ def changes(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") ->
         elif old != new:
             result[f"{prefix}{key}"] = (old, new)
     return result
+
+
+def _means_as_before(key: str, value: Any) -> bool:
+    return key in LACKED_FREE or any(fnmatchcase(key, lacked) and value == then for lacked, then in LACKED.items())
 
 
 def digests(config: Config) -> dict[str, str]:
