@@ -27,7 +27,11 @@ def _is_removed(row: dict[str, Any]) -> bool:
 
 
 def _name(row: dict[str, Any]) -> str:
-    return f"{row['written']} times" + (", duplicates removed" if _is_removed(row) else "")
+    return _times(row["written"]) + (", duplicates removed" if _is_removed(row) else "")
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def exposure(evidence: Evidence, told: Rows) -> Figure | Missing:
@@ -86,13 +90,11 @@ def _in_words(told: Rows) -> str:
     rare, often = ends(steps[telling])
     removed = next((row for row in steps[telling] if _is_removed(row)), None)
     said = (
-        f"What is repeated is known sooner: after {telling:,} steps a secret written {often['written']} times has "
-        f"{often['exposure']:.1f} bits of exposure, one written once {rare['exposure']:.1f}"
+        f"What is repeated is known sooner: after {telling:,} steps a secret written {_times(often['written'])} has "
+        f"{often['exposure']:.1f} bits of exposure, one written {_times(rare['written'])} {rare['exposure']:.1f}"
     )
-    if rare["written"] != 1:
-        said = said.replace("written once", f"written {rare['written']} times")
     if removed is not None:
-        said += f", one written {removed['written']} times of which curation left one {removed['exposure']:.1f}"
+        said += f", one written {_times(removed['written'])} of which curation left one {removed['exposure']:.1f}"
     rare, often = ends(steps[last])
     return f"{said}; at the end {often['exposure']:.1f} and {rare['exposure']:.1f}."
 
