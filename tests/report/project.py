@@ -103,7 +103,7 @@ def timeline(steps: list[int]) -> dict[str, Any]:
             {
                 "step": step,
                 "exact_match": rise,
-                "attention patterns": rise**2,
+                "attention patterns": 0.8 + rise / 5,  # most of it is there with random weights
                 "number representations": -rise,
                 "operation semantics": None if step < 3 else rise,
                 "output mapping": rise**3,
@@ -113,7 +113,7 @@ def timeline(steps: list[int]) -> dict[str, Any]:
         "measures": measures,
         "appears": {
             "exact_match": 3,
-            "attention patterns": 4,
+            "attention patterns": 0,
             "number representations": None,
             "operation semantics": 3,
             "output mapping": 5,
@@ -225,7 +225,14 @@ def memory(digest: str) -> dict[str, Any]:
             for written, kept, bits in ((1, 1, 2.0), (50, 1, 2.5), (50, 50, 8.0))
         ],
         "canaries_by_step": [
-            {"model": "planted", "step": step, "written": written, "kept": kept, "exposure": bits * step / 10, **exposed}
+            {
+                "model": "planted",
+                "step": step,
+                "written": written,
+                "kept": kept,
+                "exposure": bits * step / 10,
+                **exposed,
+            }
             for written, kept, bits in ((1, 1, 2.0), (50, 1, 2.5), (50, 50, 8.0))
             for step in (0, 10)
         ],

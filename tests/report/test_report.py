@@ -87,6 +87,14 @@ def test_verdicts_stand_as_they_were_found(full: str) -> None:
     assert "A claim &lt;b&gt;about&lt;/b&gt; it." in full, "markup of a finding must not become the page's"
 
 
+def test_what_random_weights_have_already_is_not_said_to_be_learned(full: str) -> None:
+    shown = full.split('id="figure-learned-timeline"')[-1]
+    said = re.search(r"When each is there[^<]*", shown)
+    assert said is not None
+    assert re.search(r"attention patterns: begins at 8\d % of it; number representations: not at all", said[0])
+    assert "output mapping: step 5" in said[0]
+
+
 def test_the_same_input_gives_the_same_bytes(project: Path, full: str) -> None:
     assert written(project) == full
 

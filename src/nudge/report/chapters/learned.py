@@ -73,8 +73,7 @@ def _timeline(evidence: Evidence) -> Figure | Missing:
         )
     )
     half = alt.Chart(style.data([{"half": 0.5}])).mark_rule(strokeDash=[4, 4]).encode(y="half:Q")
-    first = {said.get(name, name): appears.get(name) for name in names}
-    words = "; ".join(f"{name}: {'not at all' if step is None else f'step {step:,}'}" for name, step in first.items())
+    words = "; ".join(f"{said.get(name, name)}: {_when(points, name, appears.get(name))}" for name in names)
     charts = [
         Chart("timeline", style.finish(half + lines, f"Each claim's measure over training. Appears: {words}.", 280))
     ]
@@ -104,7 +103,18 @@ def _timeline(evidence: Evidence) -> Figure | Missing:
         charts,
         f"When each is there, that is, stays above half of what it is at the end (dashed): {words}.",
         "One measure of each claim at every snapshot, on the same sample of test facts, each divided by its last "
-        "value; the table says which.",
-        table=Table(["claim", "measure", "at the first snapshot", "at the last", "there from step"], table),
+        "value; the table says which. This is a summary without intervals; a measure that begins above half of its "
+        "last value, with random weights, is there from the start and was not learned.",
+        table=Table(["claim", "measure", "at the first snapshot", "at the last", "above half from step"], table),
         narrow=600,
     )
+
+
+def _when(points: list[dict[str, Any]], name: str, step: int | None) -> str:
+    """Say from when on a measure is there; of one that random weights have more than half of, how much they have."""
+    if step is None:
+        return "not at all"
+    first, last = points[0], points[-1][name]
+    if first["step"] == 0 and first[name] is not None and first[name] > last / 2:
+        return f"begins at {first[name] / last:.0%} of it".replace("%", " %")
+    return f"step {step:,}"
