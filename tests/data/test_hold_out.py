@@ -96,6 +96,16 @@ def test_named_numbers_are_held_out(small_project: Path, tmp_path: Path) -> None
     assert {row["held_out"] for row in splits["held_out"]} == {"operand", "answer"}
 
 
+@pytest.mark.parametrize("greatest", [9, 19])
+def test_a_small_calculator_has_numbers_to_hold_out_too(small_project: Path, tmp_path: Path, greatest: int) -> None:
+    # Only 20 to 99 were to choose from, so data=planted with a small max_operand was refused.
+    config = compose(["data=planted", f"data.sources.calculator.max_operand={greatest}"]).data
+    splits = curated(config, tmp_path, small_project)
+    numbers = {n for row in facts(splits["train"]) for n in (row["left"], row["right"])}
+    assert len(set(range(greatest + 1)) - numbers) == 3
+    assert {row["held_out"] for row in splits["held_out"]} == {"order", "operand", "answer"}
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [

@@ -14,8 +14,6 @@ from nudge.errors import UserError
 
 Row = dict[str, Any]
 COMMUTE = ("plus", "times")
-# Numbers to choose from: below 20 the facts of a number are few or easy, and its word has no second one.
-CANDIDATES = range(20, 100)
 
 
 def reasons(rows: list[Row], splits: Mapping[str, str], config: DataConfig) -> list[str | None]:
@@ -30,11 +28,13 @@ def reasons(rows: list[Row], splits: Mapping[str, str], config: DataConfig) -> l
         UserError: there are fewer numbers than are to be held out, or a named one occurs nowhere.
     """
     facts = [row for row in rows if row["operation"] is not None]
-    operands = _numbers(
-        config, "operands", {row[side] for row in facts for side in ("left", "right")}, without=frozenset()
-    )
+    occurring = {row[side] for row in facts for side in ("left", "right")}
+    ends = max(occurring, default=-1) + 1
+    # Of the calculator's 0 to 99 not 0 to 19: their facts are few or easy, and their words have no second one.
+    eligible = set(range(ends // 5, ends))
+    operands = _numbers(config, "operands", occurring, eligible)
     left = [row for row in facts if not {row["left"], row["right"]} & operands]
-    answers = _numbers(config, "answers", {row["answer"] for row in left}, without=operands)
+    answers = _numbers(config, "answers", {row["answer"] for row in left}, eligible - operands)
     mirrors = _mirrors([row for row in left if row["answer"] not in answers], splits, config)
 
     def reason(row: Row) -> str | None:
@@ -49,16 +49,14 @@ def reasons(rows: list[Row], splits: Mapping[str, str], config: DataConfig) -> l
     return [reason(row) for row in rows]
 
 
-def _numbers(config: DataConfig, key: str, occurring: set[int], without: frozenset[int]) -> frozenset[int]:
-    """Return the numbers that `data.hold_out.<key>` names, or as many as it asks for."""
+def _numbers(config: DataConfig, key: str, occurring: set[int], eligible: set[int]) -> frozenset[int]:
+    """Return the numbers that `data.hold_out.<key>` names, or as many of the eligible ones as it asks for."""
     asked: int | list[int] = getattr(config.hold_out, key)
     if isinstance(asked, list):
         if absent := sorted(set(asked) - occurring):
             raise UserError(f"data.hold_out.{key}: {absent[0]} is none of the {key} that are left to hold out")
         return frozenset(asked)
-    candidates = sorted(
-        (occurring - without) & set(CANDIDATES), key=lambda number: uniform(f"{config.seed}:{key}:{number}")
-    )
+    candidates = sorted(occurring & eligible, key=lambda number: uniform(f"{config.seed}:{key}:{number}"))
     if asked > len(candidates):
         raise UserError(f"data.hold_out.{key}={asked}: there are only {len(candidates)} to choose from")
     return frozenset(candidates[:asked])
