@@ -71,6 +71,9 @@ def test_ask_refuses_in_one_line(restored: Pipeline, prompt: str, expected: str)
         ("aks hello", "No such command 'aks'"),
         ("ask", "Missing argument 'PROMPT'"),
         ("ask two --top 0", "0 is not in the range"),
+        # A checkpoint ended in a traceback, after all had been computed.
+        ("insight --model corpus/raw/calculator.parquet", "calculator.parquet: a file; this needs a model folder"),
+        ("grokking corpus/raw/calculator.parquet", "calculator.parquet: a file; this needs a model folder"),
     ],
 )
 def test_wrong_requests_are_one_line_and_exit_2(nudge: Command, command: str, expected: str) -> None:

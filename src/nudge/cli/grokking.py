@@ -6,7 +6,7 @@ from pathlib import Path
 from nudge import project
 from nudge.data import files
 from nudge.evaluation.recording import add_files
-from nudge.evaluation.reference import find
+from nudge.evaluation.reference import find_folder
 from nudge.insight import grokking as measuring
 
 TABLE, PICTURE = "grokking.csv", "grokking.png"
@@ -20,9 +20,9 @@ def grokking(reference: str, into: Path | None) -> None:
         into: the folder to write in; default: reports/.
 
     Raises:
-        UserError: there is no such model, it has no snapshots, or it adds no numbers modulo another.
+        UserError: there is no such model folder, it has no snapshots, or it adds no numbers modulo another.
     """
-    folder = find(reference)
+    folder = find_folder(reference)
     frame = measuring.measure(folder)
     into = into or project.reports()
     with files.replacing(into / TABLE) as temporary:

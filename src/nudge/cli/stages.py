@@ -58,11 +58,11 @@ def memory() -> None:
 
 def insight(reference: str | None, into: Path | None) -> None:
     """Write insight.json and insight/ about models/pretrain, or about any other model."""
-    from nudge.evaluation.reference import find
+    from nudge.evaluation.reference import find_folder
     from nudge.insight.insight import insight
 
+    folder = find_folder(reference or str(project.models() / "pretrain"))
     settings = params.insight(project.root() / params.FILE)
-    folder = find(reference or str(project.models() / "pretrain"))
     _tell("verdicts", insight(folder, into or project.reports(), settings))
 
 

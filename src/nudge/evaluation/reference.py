@@ -29,6 +29,18 @@ def find(reference: str | None) -> Path:
     return path
 
 
+def find_folder(reference: str | None) -> Path:
+    """Return the model folder that a reference names, for what a checkpoint alone can't tell: corpus, digest, past.
+
+    Raises:
+        UserError: there is no such model, or it is a checkpoint.
+    """
+    found = find(reference)
+    if not found.is_dir():
+        raise UserError(f"{found}: a file; this needs a model folder, with config.json and model.safetensors")
+    return found
+
+
 def _download(reference: str) -> Path:
     from mlflow.artifacts import download_artifacts  # slow to import
     from mlflow.exceptions import MlflowException
