@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
@@ -54,6 +55,12 @@ def embedded(html: str, name: str) -> Any:
     match = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', html, re.DOTALL)
     assert match, name
     return json.loads(match[1])
+
+
+def values(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows that a chart of one layer draws."""
+    rows: list[dict[str, Any]] = next(iter(spec["datasets"].values())) if "datasets" in spec else spec["data"]["values"]
+    return rows
 
 
 def test_what_was_not_measured_is_said_and_not_drawn(bare: str, full: str) -> None:
@@ -184,9 +191,9 @@ def test_the_film_shows_each_snapshot(project: Path, full: str) -> None:
     steps = [frame["step"] for frame in embedded(full, "film-frames")]
     assert steps == snapshots.steps_of(project / "models/pretrain/snapshots")
     spec = embedded(full, "charts")["film-surprise"]
-    values = next(iter(spec["datasets"].values())) if "datasets" in spec else spec["data"]["values"]
-    assert [row["frame"] for row in values] == list(range(len(steps)))
-    assert values[0]["nats"] != values[-1]["nats"]
+    shown = values(spec)
+    assert [row["frame"] for row in shown] == list(range(len(steps)))
+    assert shown[0]["nats"] != shown[-1]["nats"]
 
 
 def test_a_run_that_kept_no_snapshots_and_no_curves_has_a_report_too(project: Path, full: str, tmp_path: Path) -> None:
@@ -200,6 +207,28 @@ def test_a_run_that_kept_no_snapshots_and_no_curves_has_a_report_too(project: Pa
     assert 'id="film"' not in html
     assert "not in this store" in html
     assert "loss" not in embedded(html, "charts")
+
+
+def test_a_run_that_recorded_gradients_at_some_steps_has_blame_without_gaps(
+    project: Path, full: str, tmp_path: Path
+) -> None:
+    shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("mlartifacts", "run"))
+    path = tmp_path / "copy/models/pretrain/curves/train.csv"
+    curve = pd.read_csv(path)
+    seldom = [name for name in map(str, curve) if name.startswith(("blame/", "update_ratio/"))]
+    curve.loc[curve["step"] % 10 != 0, seldom] = np.nan  # callbacks.gradients.every_n_steps=10
+    curve.loc[curve["step"] % 4 == 1, ["train/loss"]] = np.nan  # a snapshot between two recorded steps
+    curve.to_csv(path, index=False)
+    html = written(tmp_path / "copy")
+    assert "nan" not in re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL).lower().split()
+    assert "nan%" not in html
+    assert "At step 10, the first at which it was recorded, most of the blame" in html
+    charts = embedded(html, "charts")
+    for name, steps in (("blame", {10, 20, 30, 40, 50, 60}), ("ratios", {10, 20, 30, 40, 50, 60})):
+        assert {row["at"] for row in values(charts[name])} == steps, name
+    assert '"loss": null' not in json.dumps(charts["loss"])
+    curve.drop(columns=seldom).to_csv(path, index=False)
+    assert "recorded no gradients (callbacks.gradients)" in written(tmp_path / "copy")
 
 
 def test_a_damaged_measure_is_named(project: Path, tmp_path: Path) -> None:

@@ -53,6 +53,16 @@ class Evidence:
     learning: pd.DataFrame | None
     made: dict[str, Made]
 
+    def recorded(self, *columns: str) -> pd.DataFrame | None:
+        """Return the steps at which training recorded all of these; None if it never did.
+
+        Its file has rows without them: gradients may be recorded at some steps alone, and snapshots write rows.
+        """
+        if self.training is None or not set(columns) <= set(self.training):
+            return None
+        told = self.training.dropna(subset=list(columns)).reset_index(drop=True)
+        return told if len(told) else None
+
     @cached_property
     def facts(self) -> pd.DataFrame:
         """Return the documents that state an arithmetic fact."""

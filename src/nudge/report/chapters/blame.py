@@ -17,24 +17,16 @@ NONE_KEPT = "not drawn: the run kept no snapshots; callbacks.snapshots.count=20 
 
 def chapter(evidence: Evidence) -> Chapter:
     """Show the blame by part at every step, and by layer and head at the snapshots."""
-    first = None if evidence.training is None else evidence.training.iloc[0]
-    last = None if evidence.training is None else evidence.training.iloc[-1]
-    shares = {
-        when: {part: float(row[f"blame/{part}"]) for part in PARTS}
-        for when, row in (("first", first), ("last", last))
-        if row is not None
-    }
     return Chapter(
         "Blame: which weights did it?",
         "blame",
         {"parts": _parts(evidence), "layers": _finer(evidence, "layer"), "heads": _finer(evidence, "head")},
-        {"shares": shares},
     )
 
 
 def _parts(evidence: Evidence) -> Figure | Missing:
-    curve = evidence.training
-    if curve is None or f"blame/{PARTS[0]}" not in curve:
+    curve = evidence.recorded(*(f"blame/{part}" for part in PARTS))
+    if curve is None:
         return Missing("not drawn: the run recorded no gradients (callbacks.gradients); `dvc repro pretrain` does.")
     # A single step's blame jumps about; a mean over a tenth of the steps so far keeps early and late changes visible.
     smooth = pd.DataFrame(
@@ -60,11 +52,15 @@ def _parts(evidence: Evidence) -> Figure | Missing:
     later = max(PARTS, key=lambda part: float(last[part]))
     return Figure(
         [Chart("blame", style.finish(area, "Share of the blame of each part of the network, against steps.", 260))],
-        f"At the first step most of the blame lies on the {most} ({float(first[f'blame/{most}']):.0%}); at the end on "
-        f"the {later} ({float(last[later]):.0%}).",
+        f"At {_named(int(first['step']))} most of the blame lies on the {most} ({float(first[f'blame/{most}']):.0%}); "
+        f"at the end on the {later} ({float(last[later]):.0%}).",
         "Backpropagation gives every weight its gradient; a part's blame is its share of the squared length of all "
         "gradients together. Drawn as the mean over the last tenth of the steps up to each.",
     )
+
+
+def _named(step: int) -> str:
+    return "the first step" if step == 1 else f"step {step}, the first at which it was recorded,"
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:

@@ -77,10 +77,9 @@ def _timeline(evidence: Evidence) -> Figure | Missing:
     charts = [
         Chart("timeline", style.finish(half + lines, f"Each claim's measure over training. Appears: {words}.", 280))
     ]
-    if evidence.training is not None:
-        loss = [
-            {"at": at(row["step"]), "loss": row["train/loss"]} for row in thinned(evidence.training).to_dict("records")
-        ]
+    training = evidence.recorded("train/loss")
+    if training is not None:
+        loss = [{"at": at(row["step"]), "loss": row["train/loss"]} for row in thinned(training).to_dict("records")]
         below = (
             alt.Chart(style.data(loss))
             .mark_line(color=style.BEFORE)

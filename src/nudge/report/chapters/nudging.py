@@ -41,8 +41,8 @@ def _signs(step: nudging.Nudge) -> dict[str, Any]:
 
 
 def _ratios(evidence: Evidence) -> Figure | Missing:
-    curve = evidence.training
-    if curve is None or f"update_ratio/{PARTS[0]}" not in curve:
+    curve = evidence.recorded(*(f"update_ratio/{part}" for part in PARTS))
+    if curve is None:
         return Missing("not drawn: the run recorded no update ratios (callbacks.gradients); `dvc repro pretrain` does.")
     rows = [
         {"at": at(row["step"]), "part": part, "ratio": row[f"update_ratio/{part}"]}

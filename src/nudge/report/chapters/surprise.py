@@ -61,9 +61,10 @@ def at(step: float) -> float:
 
 
 def _loss(evidence: Evidence) -> Figure | Missing:
-    if evidence.training is None or evidence.validation is None:
+    training = evidence.recorded("train/loss")
+    if training is None or evidence.validation is None:
         return Missing("not drawn: the model folder has no curves; `dvc repro pretrain` writes them.")
-    train, val = thinned(evidence.training), evidence.validation
+    train, val = thinned(training), evidence.validation
     rows = [
         {"at": at(step), "loss": loss, "of": of, "start": step == 0}
         for of, curve, column in (("training", train, "train/loss"), ("validation", val, "val/loss"))
