@@ -13,7 +13,9 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
+from nudge.config.composition import compose
 from nudge.data import documents
+from nudge.data.curate import curate
 from nudge.data.tokenizer import END_ID, prompt_ids
 from nudge.errors import UserError
 from nudge.model import saved, snapshots
@@ -22,7 +24,7 @@ from nudge.model.internals import surprisals, trace
 from nudge.report import film, page, style
 from nudge.report.chapters import CHAPTERS
 from nudge.report.report import report
-from tests.report.project import make, measure, working_in
+from tests.report.project import SMALL, make, measure, working_in
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,25 @@ def test_the_picker_holds_what_the_model_really_answers(project: Path, full: str
         assert np.abs(attention / 255 - looks).max() <= 0.5 / 255 + 1e-6
         checked[right] += 1
     assert checked[False], "the test must have seen wrong answers too"
+
+
+def test_the_picker_knows_held_out_facts_and_no_split_counts_them(project: Path, full: str, tmp_path: Path) -> None:
+    shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("mlartifacts", "run"))
+    folder = tmp_path / "copy"
+    with working_in(folder):
+        config = compose([*SMALL, "data.hold_out.operands=[23]"])
+        curate(config.data, folder / "corpus/raw", folder / "corpus/curated", folder / "reports/curation.json")
+    held_out = documents.read(folder / "corpus/curated/held_out.parquet").to_pylist()
+    assert held_out
+    html = written(folder)
+    packed = embedded(html, "packed-facts")
+    assert packed["count"] == embedded(full, "packed-facts")["count"], "the same facts, divided otherwise"
+    split_N = np.frombuffer(base64.b64decode(packed["split"]), "u1")
+    keys_N3 = np.frombuffer(base64.b64decode(packed["keys"]), "<u2").reshape(-1, 3)
+    theirs = keys_N3[split_N == packed["splits"].index("held out")]
+    assert len(theirs) == len(held_out)
+    assert (theirs[:, 1:] == 23).any(1).all()
+    assert sum(row["count"] for row in values(embedded(html, "charts")["splits"])) == packed["count"] - len(held_out)
 
 
 def test_the_map_moves_the_words_and_not_the_plane(project: Path) -> None:

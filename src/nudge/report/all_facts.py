@@ -18,6 +18,8 @@ from nudge.model.internals import trace
 from nudge.model.saved import Saved
 
 NATS_PER_UNIT = 1 / 16  # of a stored surprise; a byte of them reaches 15.9 nats, a chance of one in eight million
+HELD_OUT = "held out"  # said in place of a split, of facts that stand in none
+SPLITS = (*documents.SPLITS, HELD_OUT)
 MOST_HEADS = 8  # that are stored one by one; of more, the mean over the heads of each layer
 
 
@@ -93,13 +95,13 @@ def packed(facts: AllFacts, vocabulary: list[str]) -> dict[str, Any]:
     place = {answer: number for number, answer in enumerate(answers)}
     keys_N3 = np.array([(operations.index(row["operation"]), row["left"], row["right"]) for row in rows], "<u2")
     tokens_NT = facts.questions.tokens_BT.numpy()
-    splits_N = np.array([documents.SPLITS.index(row["split"]) for row in rows], np.uint8)
+    splits_N = np.array([SPLITS.index(row["split"]) for row in rows], np.uint8)
     return {
         "count": len(rows),
         "operations": operations,
         "largest": int(keys_N3[:, 1:].max()),
         "words": vocabulary,
-        "splits": list(documents.SPLITS),
+        "splits": list(SPLITS),
         "answers": answers,
         "heads": facts.heads,
         "length": tokens_NT.shape[1],

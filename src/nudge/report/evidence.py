@@ -10,6 +10,8 @@ import pandas as pd
 import torch
 
 from nudge.data import documents, files
+from nudge.data.tokenizer import check_known
+from nudge.errors import UserError
 from nudge.insight.questions import Questions
 from nudge.model import saved, snapshots
 from nudge.model.internals import Trace, trace
@@ -31,6 +33,7 @@ class Evidence:
         snapshots: the model after so many optimiser steps, from the first to the last; empty if none were kept.
         blame: columns step, by, name, share, of the snapshots' gradients; None if none was kept.
         documents: the curated corpus, with a column `split`.
+        held_out: documents that no split has, with the split `all_facts.HELD_OUT`.
         training, validation: curves by optimiser step; None if there are none.
         metrics: what `evaluate` found, of this model.
         insight, memory: what these stages found of this model; None if they have not run on it.
@@ -44,6 +47,7 @@ class Evidence:
     snapshots: list[tuple[int, Saved]]
     blame: pd.DataFrame | None
     documents: pd.DataFrame
+    held_out: pd.DataFrame
     training: pd.DataFrame | None
     validation: pd.DataFrame | None
     metrics: dict[str, Any] | None
@@ -66,8 +70,7 @@ class Evidence:
     @cached_property
     def facts(self) -> pd.DataFrame:
         """Return the documents that state an arithmetic fact."""
-        told = self.documents
-        return told[told["operation"].notna() & told["prompt"].notna()].reset_index(drop=True)
+        return _facts(self.documents)
 
     @cached_property
     def example(self) -> str | None:
@@ -80,8 +83,13 @@ class Evidence:
 
     @cached_property
     def answered(self) -> AllFacts | None:
-        """Ask the trained model every fact of the corpus; None if it states none."""
-        return all_facts.compute(self.saved, self.questions(self.facts)) if len(self.facts) else None
+        """Ask the trained model every fact of the corpus, held-out ones too; None if it states none."""
+        if not len(self.facts):
+            return None
+        held_out = _facts(self.held_out)
+        known = held_out[[_sayable(self.saved, text) for text in held_out["text"]]]
+        asked = pd.concat([self.facts, known], ignore_index=True) if len(known) else self.facts
+        return all_facts.compute(self.saved, self.questions(asked))
 
     @property
     def story(self) -> tuple[str, str, str] | None:
@@ -141,9 +149,9 @@ def read(models: Path, corpus: Path, reports: Path) -> Evidence:
         snapshots=list(snapshots.load_all(folder)) if has_snapshots else [],
         blame=blame.astype({"step": int, "share": float}) if len(blame) else None,
         documents=pd.concat(
-            documents.read(corpus / "curated" / f"{split}.parquet").to_pandas().assign(split=split)
-            for split in documents.SPLITS
-        ).reset_index(drop=True),
+            [_documents(corpus, split).assign(split=split) for split in documents.SPLITS], ignore_index=True
+        ),
+        held_out=_documents(corpus, documents.HELD_OUT).assign(split=all_facts.HELD_OUT),
         training=reading.table(folder / "curves" / "train.csv", MODEL, ["step"]),
         validation=reading.table(folder / "curves" / "validation.csv", MODEL, ["step", "val/loss"]),
         metrics=metrics.get(MODEL) if metrics else None,
@@ -153,6 +161,24 @@ def read(models: Path, corpus: Path, reports: Path) -> Evidence:
         learning=None if insight is None else _learning(reports),
         made={MODEL: provenance.of(folder, corpus)} | {probe.name: provenance.of(probe, None) for probe in probes},
     )
+
+
+def _documents(corpus: Path, name: str) -> pd.DataFrame:
+    told: pd.DataFrame = documents.read(corpus / "curated" / f"{name}.parquet").to_pandas()
+    return told
+
+
+def _facts(told: pd.DataFrame) -> pd.DataFrame:
+    return told[told["operation"].notna() & told["prompt"].notna()].reset_index(drop=True)
+
+
+def _sayable(model: Saved, text: str) -> bool:
+    """Say whether the model has all words of a text: of numbers held out altogether it may lack one."""
+    try:
+        check_known(model.tokenizer, text)
+    except UserError:
+        return False
+    return True
 
 
 def _learning(reports: Path) -> pd.DataFrame | None:

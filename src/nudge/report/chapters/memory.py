@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from nudge.report import style
+from nudge.report.all_facts import HELD_OUT
 from nudge.report.chapter import Chapter, Chart, Figure, Missing, Table
 from nudge.report.chapters import canaries
 from nudge.report.chapters.surprise import at, step_axis
@@ -134,9 +135,11 @@ def _roc(evidence: Evidence) -> Figure | Missing:
     answered = evidence.answered
     if answered is None:
         return Missing("not drawn: the corpus states no arithmetic facts.")
-    member_N = np.array([row["split"] == "train" for row in answered.questions.rows])
+    # Facts that no split has differ from training by more than by their membership.
+    kept_N = np.array([row["split"] != HELD_OUT for row in answered.questions.rows])
+    member_N = np.array([row["split"] == "train" for row in answered.questions.rows])[kept_N]
     asked_NT = answered.questions.asked_BT.numpy()[:, :-1]
-    surprisal_N = (answered.surprisal_NT * asked_NT).sum(1)
+    surprisal_N = (answered.surprisal_NT * asked_NT).sum(1)[kept_N]
     false_P, true_P, _ = roc_curve(member_N, -surprisal_N)
     places = np.unique(np.linspace(0, len(false_P) - 1, ROC_POINTS).round().astype(int))
     curve = [{"false": false_P[place], "true": true_P[place]} for place in places]

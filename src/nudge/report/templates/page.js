@@ -140,6 +140,7 @@ function ask() {
     train: "It was shown this fact in training.",
     validation: "It never trained on this fact; it is one of those that settings were chosen by.",
     test: "It never saw this fact: it is one of the test.",
+    "held out": "It never saw this fact: it is held out of all splits.",
   };
 
   const line = (name, text) => {
