@@ -83,6 +83,18 @@ def test_what_was_learned_is_exposed_and_said(trained: Saved, untrained: Saved) 
     assert not any(row["extracted"] for row in canaries.measure(untrained, PLANTED))
 
 
+def test_words_that_were_never_drawn_are_not_ranked() -> None:
+    # They are not in the vocabulary, and the stage died of their missing token.
+    drawn = {word for one in PLANTED[:2] for word in one.secret}
+    assert drawn < set(WORDS)
+    model = fitted([one.text for one in PLANTED[:2]], steps=0)
+    found = canaries.sayable(model, PLANTED[:3])
+    assert [one.name for one in found] == ["name0", "name1"], "the third has a name that the model doesn't know"
+    assert all(set(one.alternatives) == drawn for one in found)
+    assert canaries.log_probabilities(model, found).shape == (2, *[len(drawn)] * 3)
+    assert all(0 <= row["exposure"] <= 3 * math.log2(len(drawn)) for row in canaries.measure(model, found))
+
+
 def test_large_spaces_are_sampled_and_say_so(half_trained: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
     exact = canaries.measure(half_trained, PLANTED)
     assert len({row["exposure"] for row in exact}) > 5, "ranks must differ to compare estimates of them"

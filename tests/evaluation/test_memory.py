@@ -136,6 +136,31 @@ def test_the_report_goes_to_the_run_of_the_main_model(
     assert read_json(Path(kept)) == report
 
 
+def test_what_has_words_that_no_training_text_has_is_left_out(in_project: Path, tmp_path: Path) -> None:
+    # Facts and secrets with such a word ended the stage in a traceback; of a small calculator there are some of both.
+    settings = ["experiment=planted", *TINY, "data.sources.calculator.max_operand=9", "callbacks.snapshots.count=2"]
+    settings += ["callbacks.samples.prompts=[]"]
+    words = "data.sources.canaries.words=[one,two,three,four,unheard-of]"
+    canaries = ["data.sources.canaries.names=[alpha,bravo]", "data.sources.canaries.length=1", words]
+    folder = tmp_path / "models/pretrain"
+    train(compose([*settings, *canaries, f"run_dir={tmp_path}/run", f"export_dir={folder}"]))
+    one = examine(folder)
+    vocabulary = one.saved.tokenizer.get_vocab()
+    everything = [
+        row
+        for path in corpus_of(folder).glob("*.parquet")
+        for row in documents.read(path).to_pylist()
+        if row["operation"] is not None
+    ]
+    said = [row for row in everything if vocabulary.keys() >= set(row["text"].split())]
+    assert "unheard-of" not in vocabulary
+    assert len(said) < len(everything), "all words are known, so nothing is tested"
+    report = memory(folder.parent, tmp_path, LITTLE)
+    assert {row["text"] for row in one.facts.rows} == {row["text"] for row in said}
+    assert all(row["count"] for row in report["distance"] if row["operation"] == "all")
+    assert {row["name"] for row in report["canaries"]} >= {"alpha", "bravo"}
+
+
 def test_without_probes_and_without_a_run_the_rest_is_measured(
     models: Path, in_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ any rank with the same probability, so its exposure is 1/ln 2 = 1.44 bits on ave
 
 import math
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy import stats
 
 from nudge.data.sources.canaries import Canary
 from nudge.data.tokenizer import END_ID, prompt_ids
-from nudge.evaluation import intervals
+from nudge.evaluation import answers, intervals
 from nudge.model.generation import greedy
 from nudge.model.saved import Saved
 
@@ -25,6 +26,21 @@ BATCH = 1024  # 30 canaries of 8,000 secrets took 1.6 s on one busy core, with 4
 MOST_RANKED = 1_000_000  # secrets; more are sampled
 SAMPLES = 5000
 CONTROLS = 100  # never-planted secrets a prefix: their mean is then good to 0.14 bits
+
+
+def sayable(saved: Saved, planted: list[Canary]) -> list[Canary]:
+    """Return the canaries that a model has words and room for, each among the alternatives that it has words for.
+
+    A word that was drawn for no secret, and is nowhere else in training, is not in the vocabulary: a secret with it has
+    no probability, and is not ranked.
+    """
+    known = saved.tokenizer.get_vocab()
+    is_sayable = answers.sayable(saved)
+    return [
+        replace(canary, alternatives=tuple(word for word in canary.alternatives if word in known))
+        for canary in planted
+        if is_sayable({"text": canary.text})
+    ]
 
 
 @torch.inference_mode()

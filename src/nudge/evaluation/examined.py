@@ -21,7 +21,7 @@ class Examined:
         folder: where it is.
         saved: the model.
         data: what its corpus was made by.
-        facts: all facts of its corpus, scored.
+        facts: all facts of its corpus that it has the words and the room for, scored.
         origin_N: where each is: a split, or why it is held out.
     """
 
@@ -38,7 +38,9 @@ class Examined:
 
 
 def examine(folder: Path) -> Examined:
-    """Load a model and score all facts of its corpus, which is made anew if it is not there.
+    """Load a model and score the facts of its corpus, which is made anew if it is not there.
+
+    A fact outside training may have a word that no training text has: no model of this corpus could say it.
 
     Raises:
         UserError: the model or its corpus is missing or damaged.
@@ -47,10 +49,11 @@ def examine(folder: Path) -> Examined:
     data = parse(DataConfig, model.config.get("data"), f"{folder}/nudge.json")
     corpus = corpora.of_model(model.config, folder) / "curated"
     files.check_seal(corpus, "curate")
+    is_sayable = answers.sayable(model)
     rows, origin_N = [], []
     for name in (*documents.SPLITS, documents.HELD_OUT):
         for row in documents.read(corpus / f"{name}.parquet").to_pylist():
-            if _is_fact(row):
+            if _is_fact(row) and is_sayable(row):
                 rows.append(row)
                 origin_N.append(row["held_out"] or name)
     return Examined(folder.name, folder, model, data, answers.score(model, rows), origin_N)

@@ -154,17 +154,17 @@ def _distance(one: Examined, config: MemoryConfig) -> list[Row]:
     return distance.table(everything, [*one.origin_N, *["beyond"] * len(further.rows)])
 
 
-def _planted(data: DataConfig) -> list[Canary]:
+def _planted(one: Examined) -> list[Canary]:
     return [
         canary
-        for name, source in sorted(data.sources.items())
+        for name, source in sorted(one.data.sources.items())
         if isinstance(source, CanariesSource)
-        for canary in planting.planted(data, name)
+        for canary in canaries.sayable(one.saved, planting.planted(one.data, name))
     ]
 
 
 def _canaries(one: Examined) -> list[Row]:
-    planted = _planted(one.data)
+    planted = _planted(one)
     if not planted:
         return []
     before = canaries.measure(untrained(one.saved), planted)
@@ -182,7 +182,7 @@ def _canaries_by_step(one: Examined, config: MemoryConfig) -> list[Row]:
         {"step": step} | row
         for step, model in snapshots.load_all(one.folder)
         if step in chosen
-        for row in canaries.table(canaries.measure(model, _planted(one.data)), _deduplicated(one.data))
+        for row in canaries.table(canaries.measure(model, _planted(one)), _deduplicated(one.data))
     ]
 
 
