@@ -103,7 +103,7 @@ def _timeline(evidence: Evidence) -> Figure | Missing:
         f"When each is there, that is, stays above half of what it is at the end (dashed): {words}.",
         "One measure of each claim at every snapshot, on the same sample of test facts, each divided by its last "
         "value; the table says which. This is a summary without intervals; a measure that begins above half of its "
-        "last value, with random weights, is there from the start and was not learned.",
+        "last value, with random weights, is there from the start: that it is there at the end is no sign of learning.",
         table=Table(["claim", "measure", "at the first snapshot", "at the last", "above half from step"], table),
         narrow=600,
     )
