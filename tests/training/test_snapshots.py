@@ -13,6 +13,7 @@ from nudge.config.schema import Config
 from nudge.errors import UserError
 from nudge.model import saved, snapshots
 from nudge.training.callbacks.snapshots import log_spaced
+from nudge.training.run_folder import branch, claimed
 from nudge.training.tracking import store
 from nudge.training.train import train
 from tests.training.test_run import history, newest
@@ -94,6 +95,29 @@ def test_a_branch_has_the_snapshots_of_the_run_it_left(tiny: Make) -> None:
     config = tiny(f"resume={source.run_dir}/checkpoints/last.ckpt", "trainer.max_steps=6")
     steps = [step for step, _ in snapshots.load_all(train(config))]
     assert steps == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_branch_leaves_a_reader_of_older_snapshots_what_it_reads(tiny: Make, tmp_path: Path) -> None:
+    # Copied in place, a file that another process reads, or a kill leaves behind, was half the one and half the other.
+    source = tiny("trainer.max_steps=4")
+    train(source)
+    target = tmp_path / "branch/snapshots" / snapshots.file_name(2)
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"older")
+    with target.open("rb") as reader:
+        branch(Path(source.run_dir), tmp_path / "branch", Path(source.run_dir) / "checkpoints/last.ckpt")
+        assert reader.read() == b"older"
+    assert target.read_bytes() == (Path(source.run_dir) / "snapshots" / target.name).read_bytes()
+    assert [path.name for path in target.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_a_kill_left_half_written_is_removed(tiny: Make) -> None:
+    config = tiny()
+    train(config)
+    torn = Path(config.run_dir) / "snapshots" / f".{snapshots.file_name(4)}.123-456"
+    torn.write_bytes(b"half")
+    with claimed(Path(config.run_dir)):
+        assert not torn.exists()
 
 
 def test_damage_is_named(tiny: Make) -> None:

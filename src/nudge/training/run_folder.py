@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from nudge.config.schema import Config
-from nudge.data.files import check_writable
+from nudge.data.files import check_writable, replacing
 from nudge.errors import UserError
 from nudge.model import snapshots
 from nudge.training import checkpoints
@@ -55,7 +55,7 @@ def claimed(folder: Path) -> Iterator[None]:
         who = f"process {found.pid} on {found.host}" if found else "another process"
         raise UserError(f"run_dir={folder}: {who} is training there; choose another folder, or wait for it") from error
     try:
-        for place in (folder, folder / "checkpoints"):
+        for place in (folder, folder / "checkpoints", folder / snapshots.FOLDER):
             for torn in place.glob(".*.*.*-*"):  # a kill has ended its writing
                 torn.unlink()
         yield
@@ -112,6 +112,6 @@ def branch(source: Path, folder: Path, checkpoint: Path) -> None:
     journal.close()
     for earlier in snapshots.steps_of(source / snapshots.FOLDER):
         if earlier <= step:
-            (folder / snapshots.FOLDER).mkdir(exist_ok=True)
             name = snapshots.file_name(earlier)
-            shutil.copyfile(source / snapshots.FOLDER / name, folder / snapshots.FOLDER / name)
+            with replacing(folder / snapshots.FOLDER / name) as temporary:
+                shutil.copyfile(source / snapshots.FOLDER / name, temporary)

@@ -26,7 +26,8 @@ class Snapshots(Callback):
 
     The file's metadata has the blame by part, layer and head of the gradient at these weights, which is that of the
     next step; in MLflow it stands at that step, as `blame/layer/<layer> <part>` and `blame/head/<layer>.<head>`. The
-    last snapshot is of the end, where no gradient follows.
+    last snapshot is of the end, where no gradient follows. A run that goes on with a greater `max_steps` keeps what it
+    has, and adds the steps of the new, longer scale that are still to come.
 
     Args:
         config: how many, and how much they may take.
@@ -100,7 +101,8 @@ def export(source: Path, target: Path) -> None:
     rows = []
     for step in snapshots.steps_of(source):
         path = source / snapshots.file_name(step)
-        shutil.copyfile(path, target / path.name)
+        with replacing(target / path.name) as temporary:
+            shutil.copyfile(path, temporary)
         with safe_open(path, "pt") as file:
             kept = json.loads(file.metadata()[BLAME_KEY])
         rows += [
