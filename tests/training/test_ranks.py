@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from nudge.model import saved, snapshots
 from nudge.training.tracking import store
 from tests.training.processes import Training
 from tests.training.test_resume import history
@@ -52,6 +53,13 @@ def test_two_processes_compute_what_one_does(small_project: Path, tmp_path: Path
         assert two[key] == pytest.approx(value, rel=0 if exact else 2e-4, abs=1e-7), key
     for name, weight in weights(alone).items():
         assert np.allclose(weights(run.run_dir)[name], weight, atol=2e-4), name
+    film = dict(snapshots.load_all(run.run_dir / "model"))
+    assert list(film) == [step for step, _ in snapshots.load_all(alone / "model")]
+    last = saved.load(run.run_dir / "checkpoints/last.ckpt").model.state_dict()
+    for name, weight in film[12].model.state_dict().items():
+        assert torch.equal(weight, last[name]), f"{name}: a snapshot of one process's part"
+    kept = client.list_artifacts(runs[0].info.run_id, "snapshots")
+    assert [Path(file.path).name for file in kept] == [snapshots.file_name(step) for step in film]
 
 
 def test_divided_weights_are_continued_too(small_project: Path, tmp_path: Path, alone: Path) -> None:
