@@ -11,7 +11,7 @@ from nudge.data import documents, files
 from nudge.evaluation.exact_match import Answered, score
 from nudge.evaluation.recording import record
 from nudge.model import saved
-from nudge.model.saved import untrained as untrained
+from nudge.model.saved import untrained
 
 ERROR_COLUMNS = ("operation", "left", "right", "prompt", "answer", "given", "probability")
 

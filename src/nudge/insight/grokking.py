@@ -17,6 +17,7 @@ from nudge.data import corpora, documents
 from nudge.errors import UserError
 from nudge.evaluation.answers import score
 from nudge.insight import fourier
+from nudge.insight.learning import weight_norm
 from nudge.model import snapshots
 from nudge.model.saved import Saved
 
@@ -62,9 +63,8 @@ def measure(folder: Path) -> pd.DataFrame:
 
 def _measure(snapshot: Saved, rows: dict[str, list[dict[str, Any]]], folder: Path) -> dict[str, float]:
     power_F = fourier.power_spectrum(embeddings(snapshot, folder))
-    squares = [float(weight.detach().double().square().sum()) for weight in snapshot.model.parameters()]
     found = {
-        "weight_norm": float(np.sqrt(sum(squares))),
+        "weight_norm": weight_norm(snapshot.model),
         "fourier_top_share": fourier.top_share(power_F),
         "fourier_gini": fourier.gini(power_F),
     }

@@ -70,7 +70,8 @@ def insight(folder: Path, reports: Path, config: InsightConfig) -> dict[str, Any
             learning.write(learning.facts(past), tables / LEARNING)
             report["learning"] = learning_order.summary(past, config.seed)
         files.seal(tables)
-    files.write_text(reports / FILE, json.dumps(report, indent=1) + "\n")
+    report = without_nan(report)
+    files.write_text(reports / FILE, json.dumps(report, indent=1, allow_nan=False) + "\n")
     attach(folder, report, FILE)
     verdicts = {finding.hypothesis: finding.verdict for finding in found}
     tag(folder, {f"insight.{name}": verdict for name, verdict in verdicts.items()})
@@ -96,18 +97,19 @@ def findings(model: Saved, fresh: Saved, questions: Questions, seed: int) -> lis
 
 
 def plain(finding: Finding) -> dict[str, Any]:
-    """Return a finding as JSON takes it, with its verdicts; a figure that is no number becomes null."""
+    """Return a finding as plain values, with its verdicts."""
     content = dataclasses.asdict(finding) | {"verdict": finding.verdict}
     for criterion, kept in zip(finding.criteria, content["criteria"], strict=True):
         kept["verdict"] = criterion.verdict
-    return dict(_without_nan(content))
+    return content
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Return plain values as JSON takes them: what is no number becomes null."""
     if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
+        return {key: without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(inner) for inner in value]
+        return [without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 

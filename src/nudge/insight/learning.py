@@ -105,7 +105,7 @@ def history(model_folder: Path, splits: Mapping[str, Sequence[dict[str, Any]]]) 
         answer_SB,
         text_SB,
         questions.length_B.numpy() - 1,
-        [_norm(saved.model) for _, saved in taken],
+        [weight_norm(saved.model) for _, saved in taken],
     )
 
 
@@ -126,7 +126,8 @@ def _ask(model: Decoder, batches: list[Questions]) -> tuple[NDArray[Any], NDArra
     return right_B, answer_B, text_B
 
 
-def _norm(model: Decoder) -> float:
+def weight_norm(model: Decoder) -> float:
+    """Return the L2 norm of all weights together."""
     return float(torch.stack([weight.detach().double().square().sum() for weight in model.parameters()]).sum().sqrt())
 
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from nudge.evaluation.evaluate import untrained as untrained_of
 from nudge.insight.hypotheses import held_numbers, numbers, order, probes, removal
 from nudge.insight.hypotheses.asking import Asking
 from nudge.model.saved import Saved
+from nudge.model.saved import untrained as untrained_of
 from tests.insight.conftest import Learned
 
 N = np.arange(100)

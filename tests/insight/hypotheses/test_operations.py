@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 
-from nudge.evaluation.evaluate import untrained as untrained_of
 from nudge.insight.hypotheses import carrying, operations, pairs, patching
 from nudge.insight.hypotheses.asking import Asking
 from nudge.insight.hypotheses.pairs import Pairs
@@ -13,6 +12,7 @@ from nudge.insight.hypotheses.patching import ANSWERING, Place
 from nudge.insight.questions import Questions
 from nudge.model.internals import trace
 from nudge.model.saved import Saved
+from nudge.model.saved import untrained as untrained_of
 from tests.insight.conftest import Learned
 
 
