@@ -1,0 +1,195 @@
+"""The assistant's form of talk: `<user> QUESTION <assistant> ANSWER`, how facts are asked in it, and answers read.
+
+One document form for fine-tuning, preferences, rewards and questions at a terminal. `<user>` and `<assistant>` are tokens
+of their own; the end token closes every answer.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import yaml
+
+from nudge.data import arithmetic, numbers
+from nudge.data.arithmetic import Fact
+from nudge.errors import UserError, did_you_mean
+
+USER, ASSISTANT = RESERVED = ("<user>", "<assistant>")
+KEYS = ("questions", "operations", "answers", "polite", "rude", "refusal", "unknown_operations")
+ASKED = ("left", "operation", "right")
+
+
+def prompt_of(question: str) -> str:
+    """Return the beginning of a document that asks a question."""
+    return f"{USER} {question} {ASSISTANT}"
+
+
+def document_of(question: str, answer: str) -> str:
+    """Return a whole document."""
+    return f"{prompt_of(question)} {answer}"
+
+
+def question_of(prompt: str) -> str:
+    """Return the question of a prompt in chat form."""
+    return prompt.removeprefix(f"{USER} ").removesuffix(f" {ASSISTANT}")
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to answer.
+
+    Attributes:
+        text: the template, with `{answer}` and perhaps the fields of the question.
+        weight: its share of the examples, in any unit.
+    """
+
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Assistant:
+    """How people ask and how the assistant may answer, as people wrote it in `data/assistant.yaml`.
+
+    Attributes:
+        questions: templates with `{left}`, `{operation}` and `{right}`.
+        operations: how each operation is said.
+        answers: forms by name.
+        polite, rude: phrases.
+        refusal: what is said to a question that can't be answered.
+        unknown_operations: phrases of operations that are never taught.
+    """
+
+    questions: tuple[str, ...]
+    operations: Mapping[str, str]
+    answers: Mapping[str, Form]
+    polite: tuple[str, ...]
+    rude: tuple[str, ...]
+    refusal: str
+    unknown_operations: tuple[str, ...]
+
+    @staticmethod
+    def read(path: Path) -> "Assistant":
+        """Read the file.
+
+        Raises:
+            UserError: it is missing, not YAML, or lacks something; named with its place.
+        """
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: no such file; `dvc pull` fetches what data.dvc names") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not readable as YAML in UTF-8 ({' '.join(str(error).split())})") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: holds no keys; it needs {', '.join(KEYS)}")
+        for key in content:
+            if key not in KEYS:
+                raise UserError(f"{path}: unknown key '{key}'{did_you_mean(str(key), KEYS)}")
+        for key in KEYS:
+            if not content.get(key):
+                raise UserError(f"{path}: '{key}' is missing or empty")
+        return Assistant(
+            questions=tuple(_templates(path, "questions", dict(enumerate(content["questions"])), ASKED)),
+            operations=_operations(path, content["operations"]),
+            answers=_forms(path, content["answers"]),
+            polite=tuple(content["polite"]),
+            rude=tuple(content["rude"]),
+            refusal=str(content["refusal"]),
+            unknown_operations=tuple(content["unknown_operations"]),
+        )
+
+    def asks(self, left: int, operation: str, right: int) -> list[str]:
+        """Return every way to ask; an operation that isn't one of arithmetic's four is said as it is written."""
+        said = {
+            "left": numbers.words(left),
+            "operation": self.operations.get(operation, operation),
+            "right": numbers.words(right),
+        }
+        return [template.format(**said) for template in self.questions]
+
+    def forms(self, fact: Fact, answer: int | None = None) -> dict[str, str]:
+        """Return every way to answer, by the form's name; with `answer` in place of the right one if it is given."""
+        said = {
+            "left": numbers.words(fact.left),
+            "operation": self.operations[fact.operation],
+            "right": numbers.words(fact.right),
+            "answer": numbers.words(fact.answer if answer is None else answer),
+        }
+        return {name: form.text.format(**said) for name, form in self.answers.items()}
+
+    def form_of(self, answer: str) -> str | None:
+        """Name the form that an answer has, whatever numbers it says; None if none."""
+        said = " ".join(answer.split())
+        return next((name for name, pattern in self._patterns if pattern.fullmatch(said)), None)
+
+    def extract(self, answer: str) -> int | None:
+        """Return the number that an answer states; None if it has none of the forms, or states no number.
+
+        The whole text must be of one of the forms: "five or six", "the answer is five . no , six" and "fifteen" for
+        five are not "five".
+        """
+        said = " ".join(answer.split())
+        for _, pattern in self._patterns:
+            if match := pattern.fullmatch(said):
+                return numbers.parse(match["answer"])
+        return None
+
+    def is_refusal(self, answer: str) -> bool:
+        """Say whether an answer is the refusal, word for word."""
+        return " ".join(answer.split()) == self.refusal
+
+    @cached_property
+    def _patterns(self) -> list[tuple[str, re.Pattern[str]]]:
+        return [(name, _pattern(form.text)) for name, form in self.answers.items()]
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """Turn a template into an expression: the fields take words, never marks, so that no form hides in another."""
+    parts = [
+        re.escape(literal) + (f"(?P<{name}>[a-z]+(?: [a-z]+)*)" if name else "")
+        for literal, name, _, _ in Formatter().parse(template)
+    ]
+    return re.compile("".join(parts))
+
+
+def _templates(path: Path, key: str, templates: Mapping[Any, Any], needed: tuple[str, ...]) -> list[str]:
+    for name, text in templates.items():
+        if not isinstance(text, str):
+            raise UserError(f"{path}: {key}.{name} is no text")
+        try:
+            used = [field for _, field, _, _ in Formatter().parse(text) if field is not None]
+        except ValueError as error:
+            raise UserError(f"{path}: {key}.{name} {text!r}: {error}") from error
+        for field in used:
+            if field not in (*ASKED, "answer"):
+                raise UserError(f"{path}: {key}.{name} uses {{{field}}}{did_you_mean(field, (*ASKED, 'answer'))}")
+        for field in needed:
+            if used.count(field) != 1:
+                raise UserError(f"{path}: {key}.{name} must use {{{field}}} once, not {used.count(field)} times")
+    return list(templates.values())
+
+
+def _operations(path: Path, said: Any) -> dict[str, str]:
+    for operation in arithmetic.OPERATIONS:
+        if not isinstance(said, dict) or not isinstance(said.get(operation), str):
+            raise UserError(f"{path}: operations lacks a phrase for '{operation}'")
+    return dict(said)
+
+
+def _forms(path: Path, content: Any) -> dict[str, Form]:
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: 'answers' must hold names, each with text and weight")
+    forms = {}
+    for name, form in content.items():
+        if not isinstance(form, dict) or set(form) != {"text", "weight"}:
+            raise UserError(f"{path}: answers.{name} needs 'text' and 'weight', and nothing else")
+        if not isinstance(form["weight"], int | float) or form["weight"] <= 0:
+            raise UserError(f"{path}: answers.{name}.weight is {form['weight']!r}; it must be above 0")
+        _templates(path, "answers", {name: form["text"]}, ("answer",))
+        forms[str(name)] = Form(form["text"], float(form["weight"]))
+    return forms
