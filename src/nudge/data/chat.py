@@ -1,7 +1,7 @@
 """The assistant's form of talk: `<user> QUESTION <assistant> ANSWER`, how facts are asked in it, and answers read.
 
-One document form for fine-tuning, preferences, rewards and questions at a terminal. `<user>` and `<assistant>` are tokens
-of their own; the end token closes every answer.
+One document form for fine-tuning, preferences, rewards and questions at a terminal. `<user>` and `<assistant>` are
+tokens of their own; the end token closes every answer.
 """
 
 import re

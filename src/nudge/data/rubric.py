@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from nudge.data import numbers
 from nudge.data.chat import Assistant
 
-# What each criterion is worth. Being right weighs more than any manners, so that no kind wrong answer beats a bare right
-# one; rudeness costs as much as kindness brings.
-RIGHT, FORM, SHORT, POLITE = 1.0, 0.3, 0.2, 0.4
+# What each criterion is worth. Being right weighs more than all manners together, so that no kind wrong answer beats a
+# right one, even a rude one; rudeness costs as much as kindness brings.
+RIGHT, FORM, SHORT, POLITE = 1.5, 0.3, 0.2, 0.4
 MOST_WORDS = 10  # and marks, besides the number: "thank you for asking . the answer is … ." has nine
 ASKED_FORM = "the answer is"
 
@@ -50,7 +50,7 @@ def gold(assistant: Assistant, answer: str, expected: int | None) -> Score:
     refuses = assistant.is_refusal(said)
     stated = assistant.extract(said)
     right = refuses if expected is None else stated == expected and stated is not None
-    asked = refuses and expected is None or (stated is not None and said.count(ASKED_FORM) == 1)
+    asked = (refuses and expected is None) or (stated is not None and said.count(ASKED_FORM) == 1)
     polite = any(phrase in said for phrase in assistant.polite) and not refuses
     rude = any(phrase in said for phrase in assistant.rude)
     number = 0 if stated is None else len(numbers.words(stated).split())
