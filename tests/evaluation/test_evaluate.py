@@ -14,9 +14,9 @@ from nudge.data import documents
 from nudge.errors import UserError
 from nudge.evaluation.evaluate import evaluate
 from nudge.evaluation.exact_match import loss, score
-from nudge.evaluation.reference import find
 from nudge.model import saved
 from nudge.model.saved import untrained
+from nudge.training.reference import find
 from nudge.training.tracking import store
 from nudge.training.train import train
 from tests.conftest import TINY, read_json

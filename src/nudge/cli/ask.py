@@ -11,9 +11,9 @@ from rich.table import Table
 from nudge.data import numbers, tokenizer
 from nudge.data.arithmetic import OPERATIONS
 from nudge.errors import UserError
-from nudge.evaluation.reference import find
 from nudge.model import saved
 from nudge.model.generation import greedy, most_probable
+from nudge.training.reference import find
 
 
 def ask(prompt: str, reference: str | None, top: int, as_json: bool) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from nudge.evaluation.reference import find
 from nudge.insight.explanation.explaining import Explanation
 from nudge.insight.explanation.explaining import explain as explained
 from nudge.insight.explanation.looking import SHADES, most_looked_at, shades
 from nudge.insight.explanation.nudging import Nudge
 from nudge.insight.explanation.surprise import Surprise
+from nudge.training.reference import find
 
 BAR = 16  # characters of a share of 1
 NOTHING = "(nothing)"  # the answer of a model that ends at once

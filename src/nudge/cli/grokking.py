@@ -6,8 +6,8 @@ from pathlib import Path
 from nudge import project
 from nudge.data import files
 from nudge.evaluation.recording import add_files
-from nudge.evaluation.reference import find_folder
 from nudge.insight import grokking as measuring
+from nudge.training.reference import find_folder
 
 TABLE, PICTURE = "grokking.csv", "grokking.png"
 

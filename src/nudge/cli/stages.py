@@ -58,8 +58,8 @@ def memory() -> None:
 
 def insight(reference: str | None, into: Path | None) -> None:
     """Write insight.json and insight/ about models/pretrain, or about any other model."""
-    from nudge.evaluation.reference import find_folder
     from nudge.insight.insight import insight
+    from nudge.training.reference import find_folder
 
     folder = find_folder(reference or str(project.models() / "pretrain"))
     settings = params.insight(project.root() / params.FILE)

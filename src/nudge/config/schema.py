@@ -155,9 +155,43 @@ class ScheduleConfig(Section):
     final_fraction: float = Field(ge=0, le=1)
 
 
-class StageConfig(Section):
+LossOn = Literal["document", "answer"]
+Model = Annotated[str, Field(min_length=1)]  # a model folder, relative to the project, runs:/… or models:/…
+
+
+class PretrainStage(Section):
     name: Literal["pretrain"]
-    loss_on: Literal["document", "answer"]
+    loss_on: LossOn
+
+
+class LoraConfig(Section):
+    rank: int = Field(ge=1)
+    alpha: float = Field(gt=0)
+
+
+class FinetuneStage(Section):
+    name: Literal["finetune"]
+    init_from: Model
+    loss_on: LossOn
+    lora: LoraConfig | None
+
+
+class RewardStage(Section):
+    name: Literal["reward"]
+    init_from: Model
+    ratings: str
+    raters: list[str] = Field(min_length=1)
+    pairs: int | None = Field(ge=1)
+
+
+class RlhfStage(Section):
+    name: Literal["rlhf"]
+    init_from: Model
+    reward: Model | Literal["gold", "random"]
+    ratings: str
+
+
+StageConfig = Annotated[PretrainStage | FinetuneStage | RewardStage | RlhfStage, Field(discriminator="name")]
 
 
 class TrainerConfig(Section):

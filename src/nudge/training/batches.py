@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from nudge.config.schema import LossOn
 from nudge.data.tokenizer import PAD_ID
 from nudge.data.tokens import Tokens
 
@@ -31,9 +32,6 @@ class Batch(TypedDict):
     positions: Tensor
     documents: Tensor
     targets_in_step: int
-
-
-LossOn = Literal["document", "answer"]
 
 
 def first_targets(tokens: Tokens, loss_on: LossOn) -> NDArray[np.int64]:

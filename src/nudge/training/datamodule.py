@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 
-from nudge.config.schema import Config
+from nudge.config.schema import Config, LossOn
 from nudge.data import files, tokenizer
 from nudge.data.tokens import Tokens
 from nudge.errors import UserError
@@ -40,13 +40,15 @@ class Corpus(LightningDataModule):
     Args:
         config: the run.
         corpus: the folder that the data stages wrote.
+        loss_on: which tokens are targets.
 
     Raises:
         UserError: the tokens are missing, damaged, or longer than the model's context.
     """
 
-    def __init__(self, config: Config, corpus: Path) -> None:
+    def __init__(self, config: Config, corpus: Path, loss_on: LossOn) -> None:
         super().__init__()
+        self._loss_on = loss_on
         files.check_seal(corpus / "tokens", "tokenize")
         self._config = config
         self.tokenizer = tokenizer.load(corpus / "tokens" / "tokenizer.json")
@@ -79,13 +81,13 @@ class Corpus(LightningDataModule):
             self._config.seed,
             **self._place(),
             first_step=self.trainer.global_step if self.trainer else 0,
-            loss_on=self._config.stage.loss_on,
+            loss_on=self._loss_on,
         )
         return loader(batches, settings.num_workers, settings.accelerator == "gpu")
 
     def val_dataloader(self) -> Any:
         """Return each document of each split that is scored once."""
-        context, loss_on = self._config.model.context, self._config.stage.loss_on
+        context, loss_on = self._config.model.context, self._loss_on
         return [
             loader(
                 HeldOutBatches(split.tokens, context, HELD_OUT_BATCH, **self._place(), loss_on=loss_on),

@@ -1,23 +1,17 @@
-"""Next-token prediction: the objective of `stage=pretrain` as a LightningModule."""
+"""Next-token prediction: the objective of `stage=pretrain`, and on answers alone that of `stage=finetune`."""
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
+from torch import Tensor, nn
 
 from nudge.config.schema import Config
 from nudge.data.tokenizer import PAD_ID
-from nudge.model import decoder
-from nudge.model.decoder import Decoder
-from nudge.training import optimizers, schedules
 from nudge.training.batches import Batch
 from nudge.training.datamodule import Scored
+from nudge.training.objective import Objective
 
 
 def cross_entropy_sum(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
@@ -47,63 +41,38 @@ def answered_exactly(logits_BTV: Tensor, batch: Batch, answers_N: Tensor) -> Ten
     return exact_N
 
 
-class Pretraining(LightningModule):
-    """Train a decoder from random weights to predict the next token.
+class Pretraining(Objective):
+    """Train a decoder to predict the next token.
 
     Args:
-        config: the run.
-        tokenizer: `tokenizer.json` as text; checkpoints carry it, so that they answer by themselves.
+        config, tokenizer, model: see `Objective`.
         scored: the validation documents, and others to count the answers of, in the order of their loaders.
     """
 
-    def __init__(self, config: Config, tokenizer: str, vocabulary: int, scored: Sequence[Scored]) -> None:
-        super().__init__()
-        self.save_hyperparameters({"config": config.model_dump(mode="json"), "tokenizer": tokenizer}, logger=False)
-        self.config = config
-        self.model = Decoder(config.model, vocabulary)
-        self.model.initialise(torch.Generator().manual_seed(config.seed))
-        self.step_loss = torch.zeros(())
-        self.targets_seen = 0
+    def __init__(self, config: Config, tokenizer: str, model: nn.Module, scored: Sequence[Scored]) -> None:
+        super().__init__(config, tokenizer, model)
         self._scored = scored
         for split in scored:
             answers_N = torch.from_numpy(np.array(split.tokens.answers))
             self.register_buffer(f"_answers_N_{split.name}", answers_N, persistent=False)
 
-    def configure_model(self) -> None:
-        """Divide the weights among devices, where the strategy is to (FSDP2); elsewhere leave them as they are."""
-        if self.device_mesh is not None:
-            decoder.shard(self.model, self.device_mesh["data_parallel"])
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the count of tokens."""
-        checkpoint["targets_seen"] = self.targets_seen
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting tokens."""
-        self.targets_seen = checkpoint["targets_seen"]
-
-    def on_train_start(self) -> None:
-        """Let the configuration rule over what a checkpoint says of learning rates, betas and decays."""
-        if self.trainer.global_step == 0:
-            return
-        schedule = cast(LambdaLR, self.lr_schedulers())
-        optimizers.configure(schedule.optimizer, self.config.optimizer, self.model)
-        schedule.base_lrs = [group["initial_lr"] for group in schedule.optimizer.param_groups]
-        factor = schedules.factor(self.config.schedule, schedule.last_epoch, self.config.trainer.max_steps)
-        for group in schedule.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
+    @property
+    def monitors(self) -> list[str]:
+        """Name the metrics that validation logs."""
+        names = ["val/loss"]
+        for split in self._scored:
+            if split.operations:
+                names += [
+                    f"{split.name}/exact_match",
+                    *(f"{split.name}/exact_match/{name}" for name in split.operations),
+                ]
+        return names
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return this micro-batch's share of the mean surprisal over the whole optimiser step."""
         logits_BTV = self.model(batch["inputs"], batch["documents"])
         loss = cross_entropy_sum(logits_BTV, batch["targets"]) / batch["targets_in_step"]
-        accumulate = self.config.trainer.accumulate
-        if batch_idx % accumulate == 0:
-            self.step_loss = torch.zeros((), device=loss.device)
-            self.targets_seen += batch["targets_in_step"]
-        self.step_loss += loss.detach()
-        # Lightning divides by `accumulate` and DDP averages over devices; the sum over both is the mean over the step.
-        return loss * (accumulate * self.trainer.world_size)
+        return self.share_of_step(loss, batch["targets_in_step"], batch_idx)
 
     def _answers(self) -> list[Tensor]:
         """Return where the answers begin in the documents of each scored split, [N]."""
@@ -133,13 +102,4 @@ class Pretraining(LightningModule):
                 metrics[f"{split.name}/exact_match"] = float(exact[among].mean())
             for name, documents in split.operations.items():
                 metrics[f"{split.name}/exact_match/{name}"] = float(exact[documents].mean())
-        self.log_dict(metrics, logger=False, rank_zero_only=False)
-        for logger in self.loggers:
-            logger.log_metrics(metrics, step=self.trainer.global_step)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the configured optimiser and a schedule that counts optimiser steps."""
-        optimizer = optimizers.build(self.config.optimizer, self.model)
-        settings, max_steps = self.config.schedule, self.config.trainer.max_steps
-        schedule = LambdaLR(optimizer, lambda step: schedules.factor(settings, step, max_steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        self.log_validation(metrics)

@@ -14,10 +14,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
 from nudge.config.schema import Config
-from nudge.data import corpora, files
+from nudge.data import files
 from nudge.errors import RunError, Stopped, UserError, did_you_mean
 from nudge.model import saved, snapshots
-from nudge.training import checkpoints, endings, machine, ranks, resuming, run_folder
+from nudge.training import checkpoints, endings, machine, ranks, resuming, run_folder, stages
 from nudge.training.callbacks.curves import Curves
 from nudge.training.callbacks.finite import Finite
 from nudge.training.callbacks.gradients import Gradients
@@ -27,8 +27,7 @@ from nudge.training.callbacks.snapshots import Snapshots
 from nudge.training.callbacks.snapshots import export as export_snapshots
 from nudge.training.checkpoints import Checkpoints
 from nudge.training.curve_files import export_curves
-from nudge.training.datamodule import Corpus
-from nudge.training.pretraining import Pretraining
+from nudge.training.objective import Objective
 from nudge.training.resuming import Start
 from nudge.training.stopping import Stopping
 from nudge.training.tracking import dead_runs, record
@@ -73,15 +72,15 @@ def train(
 def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callback], command: str) -> Path:
     """Train from `start` to the end."""
     pl.seed_everything(config.seed, verbose=False)
-    corpus = Corpus(config, corpora.prepare(config.data, config.tokenizer))
-    module = Pretraining(config, corpus.tokenizer.to_str(), corpus.tokenizer.get_vocab_size(), corpus.scored)
+    stage = stages.build(config)
+    module = stage.module
     if config.trainer.compile:
         module.model.compile()  # in place: wrapping the model would change the names of its weights
-    samples = Samples(config.callbacks.samples.prompts, corpus.tokenizer)
-    _check_monitor(config, corpus)
+    samples = Samples(config.callbacks.samples.prompts, stage.tokenizer)
+    _check_monitor(config, module)
     run = MlflowRun(config, folder, command)
     stopping = Stopping(config.trainer.grace_seconds, lambda reason: run.close("KILLED", reason))
-    trainer = build_trainer(config, folder, run, stopping, [samples, *_pruning(config), *watchers])
+    trainer = build_trainer(config, folder, run, stopping, [samples, *stage.callbacks, *_pruning(config), *watchers])
     launcher = trainer.strategy.launcher
     if isinstance(launcher, ranks.Launcher):
         launcher.config_file = folder / "config.yaml"
@@ -92,10 +91,10 @@ def _run(config: Config, folder: Path, start: Start, watchers: Sequence[pl.Callb
             if trainer.is_global_zero:
                 _open(run, config, folder, start)
             if start.checkpoint is None:
-                trainer.validate(module, corpus, verbose=False)  # the curves begin before the first step
-            trainer.fit(module, corpus, ckpt_path=start.checkpoint)
+                trainer.validate(module, stage.data, verbose=False)  # the curves begin before the first step
+            trainer.fit(module, stage.data, ckpt_path=start.checkpoint)
             if trainer.is_global_zero:
-                _export(config, folder, run)
+                _export(config, folder, run, module)
                 _log_files(folder, run, samples)
     except BaseException as error:
         better = endings.explained(error, trainer.global_step + 1)
@@ -195,25 +194,23 @@ def _pruning(config: Config) -> list[pl.Callback]:
     return [Pruning(config.callbacks.pruning)]
 
 
-def _export(config: Config, folder: Path, run: MlflowRun) -> None:
+def _export(config: Config, folder: Path, run: MlflowRun, module: Objective) -> None:
     """Put the best weights and the curves where the next stages look for them."""
     export = Path(config.export_dir)
     best, last = (folder / "checkpoints" / f"{name}.ckpt" for name in (checkpoints.BEST, checkpoints.LAST))
     # A run that began late, and was not validated since, has no best one.
-    saved.save(saved.load(best if best.exists() else last), export)
+    module.export(best if best.exists() else last, export)
     export_curves(run.journal, export / "curves")
     export_snapshots(folder / snapshots.FOLDER, export / snapshots.FOLDER)
     run.set_tag(MODEL_DIGEST, saved.digest(export))
 
 
-def _check_monitor(config: Config, corpus: Corpus) -> None:
-    names = ["val/loss"]
-    for split in corpus.scored:
-        if split.operations:
-            names += [f"{split.name}/exact_match", *(f"{split.name}/exact_match/{name}" for name in split.operations)]
+def _check_monitor(config: Config, module: Objective) -> None:
     monitor = config.callbacks.checkpoint.monitor
-    if monitor not in names:
-        raise UserError(f"callbacks.checkpoint.monitor={monitor}: no such metric{did_you_mean(monitor, names)}")
+    if monitor not in module.monitors:
+        raise UserError(
+            f"callbacks.checkpoint.monitor={monitor}: no such metric{did_you_mean(monitor, module.monitors)}"
+        )
 
 
 def quiet_libraries() -> None:

@@ -7,7 +7,7 @@ from lightning_fabric.utilities.throughput import Throughput
 from pytorch_lightning import Callback, Trainer
 
 from nudge.model.decoder import training_flops_per_token
-from nudge.training.pretraining import Pretraining
+from nudge.training.objective import Objective
 
 WINDOW = 20  # steps that a throughput is averaged over
 
@@ -37,26 +37,26 @@ class Curves(Callback):
         """Go on counting from there."""
         self._flops = state_dict["flops"]
 
-    def on_train_start(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Trainer, pl_module: Objective) -> None:  # type: ignore[override]
         """Start the clock."""
         self._begin = time.perf_counter()
         self._throughput = Throughput(self.available_flops, trainer.world_size, WINDOW)
         self._seen = pl_module.targets_seen
 
-    def on_validation_start(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
+    def on_validation_start(self, trainer: Trainer, pl_module: Objective) -> None:  # type: ignore[override]
         """Stop the clock."""
         self._validation_begin = time.perf_counter()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
+    def on_validation_end(self, trainer: Trainer, pl_module: Objective) -> None:  # type: ignore[override]
         """Let the clock go on."""
         self._pause += time.perf_counter() - self._validation_begin
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Pretraining, optimizer: Any) -> None:  # type: ignore[override]
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Objective, optimizer: Any) -> None:  # type: ignore[override]
         """Note the learning rates, before the schedule moves on to the next step's."""
         self._rates = [group["lr"] for group in optimizer.param_groups]
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: Pretraining, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: Objective, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Log what the step that has just ended showed."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches:

@@ -13,7 +13,7 @@ from nudge.data import files
 from nudge.errors import RunError
 from nudge.model.decoder import part_of
 from nudge.training.callbacks.gradients import norms
-from nudge.training.pretraining import Pretraining
+from nudge.training.objective import Objective
 from nudge.training.tracking.run import MlflowRun
 
 FILE = "not_finite.json"
@@ -35,13 +35,13 @@ class Finite(Callback):
         self._folder, self._run = folder, run
         self._documents: list[int] = []
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: Pretraining, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Objective, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
         """Note which documents this step sees."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._seen: list[Tensor] = []
         self._seen.append(batch["documents"])
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Pretraining, optimizer: Any) -> None:  # type: ignore[override]
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Objective, optimizer: Any) -> None:  # type: ignore[override]
         """Stop if anything is infinite or no number.
 
         Raises:

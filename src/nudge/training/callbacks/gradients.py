@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from nudge.model.decoder import PARTS, part_of
-from nudge.training.pretraining import Pretraining
+from nudge.training.objective import Objective
 
 
 class Gradients(Callback):
@@ -27,19 +27,19 @@ class Gradients(Callback):
         self._parts: list[str] = []
         self._before: list[Tensor] | None = None
 
-    def on_fit_start(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
+    def on_fit_start(self, trainer: Trainer, pl_module: Objective) -> None:  # type: ignore[override]
         """Sort the weights by part."""
         named = [(part_of(name), weight) for name, weight in pl_module.model.named_parameters()]
         self._parts = [part for part, _ in named]
         self._weights = [weight for _, weight in named]
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Pretraining, optimizer: Any) -> None:  # type: ignore[override]
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Objective, optimizer: Any) -> None:  # type: ignore[override]
         """Measure the gradient that backpropagation left, and keep the weights."""
         if (trainer.global_step + 1) % self.every_n_steps == 0:
             self._gradient_norms = norms(_gradients(self._weights))
             self._before = [weight.detach().clone() for weight in self._weights]
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Pretraining, *_: Any) -> None:  # type: ignore[override]
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Objective, *_: Any) -> None:  # type: ignore[override]
         """Measure the step that was taken, and log."""
         if self._before is None:
             return

@@ -7,7 +7,7 @@ from typing import Any
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 
-from nudge.training.pretraining import Pretraining
+from nudge.training.objective import Objective
 
 
 def progress(every_n_steps: int) -> Callback:
@@ -15,7 +15,7 @@ def progress(every_n_steps: int) -> Callback:
     return Bar(refresh_rate=10) if sys.stderr.isatty() else PlainProgress(every_n_steps)
 
 
-def _shown(trainer: Trainer, module: Pretraining) -> dict[str, str]:
+def _shown(trainer: Trainer, module: Objective) -> dict[str, str]:
     """Return what a person wants to see: the loss of this step, and the last validation."""
     held_out = {key: trainer.callback_metrics.get(key) for key in ("val/loss", "val/exact_match")}
     values = {"loss": module.step_loss, **held_out}
@@ -25,7 +25,7 @@ def _shown(trainer: Trainer, module: Pretraining) -> dict[str, str]:
 class Bar(TQDMProgressBar):
     """Lightning's progress bar with the loss and the last validation beside it."""
 
-    def get_metrics(self, trainer: Trainer, pl_module: Pretraining) -> dict[str, Any]:  # type: ignore[override]
+    def get_metrics(self, trainer: Trainer, pl_module: Objective) -> dict[str, Any]:  # type: ignore[override]
         """Return what stands beside the bar."""
         return _shown(trainer, pl_module)
 
@@ -37,12 +37,12 @@ class PlainProgress(Callback):
         self.every_n_steps = every_n_steps
         self._told = 0
 
-    def on_train_start(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Trainer, pl_module: Objective) -> None:  # type: ignore[override]
         """Start the clock."""
         self._begin = time.perf_counter()
         self._first = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Pretraining, *_: Any) -> None:  # type: ignore[override]
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Objective, *_: Any) -> None:  # type: ignore[override]
         """Print a line, if it is time for one."""
         step = trainer.global_step
         if step == self._told or (step % self.every_n_steps and step != trainer.max_steps):

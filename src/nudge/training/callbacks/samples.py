@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from nudge.data.tokenizer import END_ID, check_known, prompt_ids
 from nudge.model.generation import greedy
-from nudge.training.pretraining import Pretraining
+from nudge.training.objective import Objective
 
 LONGEST_ANSWER = 8  # tokens; an untrained model does not stop by itself
 
@@ -42,7 +42,7 @@ class Samples(Callback):
         """Take over the answers that a run gave before it was interrupted."""
         self._rows = list(state_dict["rows"])
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
+    def on_validation_end(self, trainer: Trainer, pl_module: Objective) -> None:  # type: ignore[override]
         """Answer all prompts."""
         # All processes answer, since one that holds a part of the weights can't without the others.
         with torch.compiler.set_stance("force_eager"):  # lengths change with every token: not worth compiling for

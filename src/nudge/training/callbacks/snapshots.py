@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from nudge.config.schema import SnapshotsConfig
 from nudge.data.files import replacing
 from nudge.model import blame, snapshots
-from nudge.training.pretraining import Pretraining
+from nudge.training.objective import Objective
 
 BLAME_KEY = "blame"  # of a snapshot's metadata
 
@@ -39,13 +39,13 @@ class Snapshots(Callback):
         self._config, self._folder, self._max_steps = config, folder / snapshots.FOLDER, max_steps
         self._steps: set[int] = set()
 
-    def on_fit_start(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
+    def on_fit_start(self, trainer: Trainer, pl_module: Objective) -> None:  # type: ignore[override]
         """Choose the steps."""
         each = sum(weight.numel() * 4 for weight in pl_module.model.parameters())
         count = min(self._config.count, int(self._config.megabytes * 1e6 / each))
         self._steps = set(log_spaced(count, self._max_steps))
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Pretraining, optimizer: Any) -> None:  # type: ignore[override]
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Objective, optimizer: Any) -> None:  # type: ignore[override]
         """Keep the weights before they are changed, with the blame that they have just got."""
         if trainer.global_step not in self._steps:
             return
@@ -64,12 +64,12 @@ class Snapshots(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step + 1)
 
-    def on_train_end(self, trainer: Trainer, pl_module: Pretraining) -> None:  # type: ignore[override]
+    def on_train_end(self, trainer: Trainer, pl_module: Objective) -> None:  # type: ignore[override]
         """Keep the weights that the run ends with."""
         if trainer.global_step == self._max_steps and self._max_steps in self._steps:
             self._write(trainer, pl_module, {})
 
-    def _write(self, trainer: Trainer, module: Pretraining, shares: dict[str, blame.Shares]) -> None:
+    def _write(self, trainer: Trainer, module: Objective, shares: dict[str, blame.Shares]) -> None:
         weights = {name: _whole(weight).cpu() for name, weight in module.model.state_dict().items()}
         if not trainer.is_global_zero:
             return

@@ -23,10 +23,10 @@ def find(reference: str | None) -> Path:
         return found[-1].parent
     if reference.startswith(("runs:/", "models:/")):
         return _download(reference)
-    path = Path(reference)
-    if not path.exists():
-        raise UserError(f"{reference}: no such model folder or checkpoint")
-    return path
+    for path in (Path(reference), project.root() / reference):
+        if path.exists():
+            return path
+    raise UserError(f"{reference}: no such model folder or checkpoint")
 
 
 def find_folder(reference: str | None) -> Path:

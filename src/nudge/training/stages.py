@@ -1,0 +1,82 @@
+"""What each stage trains: its objective, its data, and what watches it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from pytorch_lightning import Callback, LightningDataModule
+from tokenizers import Tokenizer
+
+from nudge.config.schema import Config, FinetuneStage, PretrainStage
+from nudge.data import corpora
+from nudge.errors import UserError
+from nudge.model import saved
+from nudge.model.decoder import Decoder
+from nudge.model.saved import Saved
+from nudge.training import reference
+from nudge.training.datamodule import Corpus
+from nudge.training.objective import Objective
+from nudge.training.pretraining import Pretraining
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a run trains.
+
+    Attributes:
+        module: the objective, with the weights that it starts from.
+        data: its batches.
+        tokenizer: what its token ids mean.
+        callbacks: what this stage alone is watched with.
+    """
+
+    module: Objective
+    data: LightningDataModule
+    tokenizer: Tokenizer
+    callbacks: Sequence[Callback] = ()
+
+
+def build(config: Config) -> Stage:
+    """Make what a configuration trains.
+
+    Raises:
+        UserError: the corpus or the model that it starts from is missing, damaged, or does not fit.
+    """
+    match config.stage:
+        case PretrainStage():
+            corpus = Corpus(config, corpora.prepare(config.data, config.tokenizer), config.stage.loss_on)
+            model = Decoder(config.model, corpus.tokenizer.get_vocab_size())
+            model.initialise(torch.Generator().manual_seed(config.seed))
+            module = Pretraining(config, corpus.tokenizer.to_str(), model, corpus.scored)
+            return Stage(module, corpus, corpus.tokenizer)
+        case FinetuneStage():
+            corpus = Corpus(config, corpora.prepare(config.data, config.tokenizer), config.stage.loss_on)
+            start = start_from(config, config.stage.init_from, corpus.tokenizer)
+            module = Pretraining(config, corpus.tokenizer.to_str(), start.model.train(), corpus.scored)
+            return Stage(module, corpus, corpus.tokenizer)
+    raise AssertionError(config.stage.name)
+
+
+def start_from(config: Config, name: str, words: Tokenizer) -> Saved:
+    """Load the model that a stage starts from.
+
+    Args:
+        config: the run.
+        name: what a person calls the model.
+        words: the tokenizer that the stage's documents were encoded with.
+
+    Raises:
+        UserError: it isn't there, or is of another shape or vocabulary.
+    """
+    folder = reference.find(name)
+    start = saved.load(folder)
+    there, here = saved.vocabulary_digest(start.tokenizer), saved.vocabulary_digest(words)
+    if there != here:
+        raise UserError(
+            f"{name}: is of a vocabulary of {start.model.vocabulary} words ({there}), the documents of this stage are "
+            f"of {words.get_vocab_size()} ({here}); take both from one chain"
+        )
+    for key, value in config.model.model_dump().items():
+        if value != (has := getattr(start.model.config, key)) and key not in ("dropout", "embedding_std"):
+            raise UserError(f"model.{key}={value}: {name} has {has}; write model.{key}={has}, or start from another")
+    return start
