@@ -58,6 +58,16 @@ class CanariesSource(Source):
         return self
 
 
+class ChatSource(Source):
+    """Questions and answers in chat form, some of them to be refused."""
+
+    kind: Literal["chat"]
+    file: str
+    max_operand: int = Field(ge=1, le=99)
+    per_fact: float = Field(gt=0)
+    refusals: int = Field(ge=0)
+
+
 Numbers = Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]]
 
 
@@ -70,9 +80,9 @@ class HoldOutConfig(Section):
 class DataConfig(Section):
     path: str
     seed: int = Field(ge=0)
-    sources: dict[str, Annotated[FactsSource | ModularSource | CanariesSource, Field(discriminator="kind")]] = Field(
-        min_length=1
-    )
+    sources: dict[
+        str, Annotated[FactsSource | ModularSource | CanariesSource | ChatSource, Field(discriminator="kind")]
+    ] = Field(min_length=1)
     validation_fraction: float = Field(gt=0, lt=1)
     test_fraction: float = Field(gt=0, lt=1)
     hold_out: HoldOutConfig
@@ -85,8 +95,15 @@ class DataConfig(Section):
 
 
 class TokenizerConfig(Section):
-    kind: Literal["word"]
+    kind: Literal["word", "inherited"]
     max_vocabulary: int = Field(ge=4, le=65_536)
+    folder: str | None
+
+    @model_validator(mode="after")
+    def _folder_fits(self) -> "TokenizerConfig":
+        if (self.kind == "inherited") != (self.folder is not None):
+            raise ValueError("folder names a model folder if kind is inherited, and is null otherwise")
+        return self
 
 
 class ModelConfig(Section):

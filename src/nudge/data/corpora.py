@@ -16,6 +16,7 @@ from nudge import project
 from nudge.config.schema import DataConfig, TokenizerConfig, parse
 from nudge.data import curate, documents, files, tokenize
 from nudge.data.generate import generate
+from nudge.data.tokenizer import inherited
 from nudge.errors import UserError
 
 STAGES = {"raw": "generate", "curated": "curate", "tokens": "tokenize"}
@@ -82,6 +83,9 @@ def _digest(data: DataConfig, tokenizer: TokenizerConfig) -> str:
     """Hash all that a corpus follows from: its settings, the code that makes it, and what people wrote."""
     digest = hashlib.blake2b(digest_size=8)
     digest.update(json.dumps([data.model_dump(mode="json"), tokenizer.model_dump(mode="json")]).encode())
+    if tokenizer.folder is not None:
+        path = inherited(tokenizer)
+        digest.update(path.read_bytes() if path.is_file() else b"")
     for folder, pattern in ((Path(__file__).parent, "**/*.py"), (project.root() / data.path, "**/*")):
         for path in sorted(folder.glob(pattern)):
             if path.is_file():

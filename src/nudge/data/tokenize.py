@@ -14,14 +14,20 @@ from nudge.errors import UserError
 
 
 def tokenize(config: TokenizerConfig, curated: Path, tokens: Path) -> dict[str, int]:
-    """Learn the tokenizer from the training split, encode all splits, and return the count of tokens of each.
+    """Learn the tokenizer from the training split, or take a model's, and encode all splits.
+
+    Returns:
+        the count of tokens of each split.
 
     Raises:
         UserError: a curated file is damaged, or a held-out document has a word that training lacks.
     """
     files.check_seal(curated, "curate")
     tables = {name: documents.read(curated / f"{name}.parquet") for name in documents.SPLITS}
-    learned = tokenizer.train(tables["train"]["text"].to_pylist(), config)
+    if config.folder is not None:
+        learned = tokenizer.load(tokenizer.inherited(config))
+    else:
+        learned = tokenizer.train(tables["train"]["text"].to_pylist(), config)
     counts = {}
     with files.replacing_folder(tokens) as folder:
         tokenizer.save(learned, folder / "tokenizer.json")

@@ -9,6 +9,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordLevelTrainer
 
+from nudge import project
 from nudge.config.schema import TokenizerConfig
 from nudge.data.files import replacing
 from nudge.errors import UserError, did_you_mean
@@ -32,6 +33,12 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
         single=f"{BEGIN} $A {END}", special_tokens=[(BEGIN, BEGIN_ID), (END, END_ID)]
     )
     return tokenizer
+
+
+def inherited(config: TokenizerConfig) -> Path:
+    """Return the `tokenizer.json` of the model folder that a configuration names."""
+    assert config.folder is not None
+    return project.root() / config.folder / "tokenizer.json"
 
 
 def save(tokenizer: Tokenizer, path: Path) -> None:

@@ -30,6 +30,7 @@ LACKED: dict[str, Any] = {
     "data.sources.*.deduplicate": True,
     "data.sources.*.answers": "right",
     "data.hold_out": {"orders": 0.0, "operands": 0, "answers": 0},
+    "tokenizer.folder": None,
     "stage.loss_on": "document",
     "trainer.score_training": False,
 }

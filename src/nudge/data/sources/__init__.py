@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nudge.config.schema import DataConfig
-from nudge.data.sources import canaries, facts, modular
+from nudge.data.sources import canaries, chat, facts, modular
 from nudge.data.truth import ARITHMETIC, Truth
 
 Row = dict[str, Any]
@@ -30,5 +30,6 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "facts": Kind(facts.documents, facts.truth),
     "modular": Kind(modular.documents, modular.truth),
+    "chat": Kind(chat.documents, chat.truth),
     "canaries": Kind(canaries.documents, always_trained_on=True),
 }
