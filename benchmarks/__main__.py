@@ -8,7 +8,7 @@ from importlib.metadata import version
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import pipeline, sweeps, training
+from benchmarks import pipeline, rollouts, sweeps, training
 
 
 def main() -> None:
@@ -19,6 +19,7 @@ def main() -> None:
         *pipeline.whole_and_no_op(),
         *sweeps.in_parallel(),
         *sweeps.memory(),
+        *rollouts.speed(),
     ]
     if "--json" in sys.argv:
         print(json.dumps(rows))
