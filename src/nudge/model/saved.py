@@ -20,6 +20,7 @@ from nudge.config.schema import ModelConfig, parse
 from nudge.data import files, tokenizer
 from nudge.errors import UserError
 from nudge.model.decoder import Decoder
+from nudge.model.reward import RewardModel
 
 WEIGHTS = "model.safetensors"
 VOCABULARY = "nudge_vocabulary"  # key of config.json: the digest of the vocabulary that the weights were trained with
@@ -40,6 +41,9 @@ LLAMA_NAMES = {
 }
 
 
+ARCHITECTURES = {Decoder: "LlamaForCausalLM", RewardModel: "LlamaForSequenceClassification"}
+
+
 @dataclass(frozen=True)
 class Saved:
     """A model with what belongs to it.
@@ -55,7 +59,16 @@ class Saved:
     config: dict[str, Any]
 
 
-def save(saved: Saved, folder: Path) -> None:
+@dataclass(frozen=True)
+class SavedReward:
+    """A reward model with what belongs to it, as in `Saved`."""
+
+    model: RewardModel
+    tokenizer: Tokenizer
+    config: dict[str, Any]
+
+
+def save(saved: Saved | SavedReward, folder: Path) -> None:
     """Write a model folder whole, or not at all.
 
     Raises:
@@ -63,7 +76,7 @@ def save(saved: Saved, folder: Path) -> None:
     """
     vocabulary, config = saved.model.vocabulary, saved.model.config
     content: dict[str, Any] = {
-        "architectures": ["LlamaForCausalLM"],
+        "architectures": [ARCHITECTURES[type(saved.model)]],
         "model_type": "llama",
         "hidden_act": "silu",
         "vocab_size": vocabulary,
@@ -75,7 +88,9 @@ def save(saved: Saved, folder: Path) -> None:
     } | {LLAMA_NAMES[key]: value for key, value in config.model_dump().items()}
     special = {"bos_token": tokenizer.BEGIN, "eos_token": tokenizer.END, "pad_token": tokenizer.PAD}
     weights = {name: weight.detach().cpu().contiguous() for name, weight in saved.model.state_dict().items()}
-    if config.tied:  # one matrix, stored once
+    if isinstance(saved.model, RewardModel):
+        content |= {"num_labels": 1}
+    elif config.tied:  # one matrix, stored once
         del weights["lm_head.weight"]
     # Where the run's files went says nothing about the model, and would make equal models differ.
     made_by = computed(saved.config)
@@ -95,9 +110,30 @@ def load(path: Path) -> Saved:
     """Read a model folder, or a checkpoint (`.ckpt`) of a run.
 
     Raises:
-        UserError: nothing there, damaged, or made for another shape or vocabulary.
+        UserError: nothing there, damaged, made for another shape or vocabulary, or a reward model.
     """
-    return _load_checkpoint(path) if path.is_file() else _load_folder(path)
+    shape, weights, words, made_by = _read(path)
+    if "score.weight" in weights:
+        raise UserError(f"{path}: a reward model; it gives a score and no text, take the model of another stage")
+    model = Decoder(parse(ModelConfig, shape, str(path)), words.get_vocab_size())
+    if model.config.tied:
+        weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])
+    _fill(model, weights, path)
+    return Saved(model, words, made_by)
+
+
+def load_reward(path: Path) -> SavedReward:
+    """Read a reward model's folder or checkpoint.
+
+    Raises:
+        UserError: nothing there, damaged, or no reward model.
+    """
+    shape, weights, words, made_by = _read(path)
+    if "score.weight" not in weights:
+        raise UserError(f"{path}: no reward model; stage=reward makes one")
+    model = RewardModel(parse(ModelConfig, shape, str(path)), words.get_vocab_size())
+    _fill(model, weights, path)
+    return SavedReward(model, words, made_by)
 
 
 def untrained(model: Saved) -> Saved:
@@ -118,7 +154,14 @@ def vocabulary_digest(words: Tokenizer) -> str:
     return hashlib.sha256(words.to_str().encode()).hexdigest()[:12]
 
 
-def _load_folder(folder: Path) -> Saved:
+Parts = tuple[dict[str, Any], dict[str, Tensor], Tokenizer, dict[str, Any]]  # shape, weights, tokenizer, made by
+
+
+def _read(path: Path) -> Parts:
+    return _read_checkpoint(path) if path.is_file() else _read_folder(path)
+
+
+def _read_folder(folder: Path) -> Parts:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no model there; a model folder holds config.json and model.safetensors")
     try:
@@ -130,7 +173,7 @@ def _load_folder(folder: Path) -> Saved:
         raise UserError(f"{folder}: damaged model ({error}); train it again or take another") from error
     words = tokenizer.load(folder / "tokenizer.json")
     _check_vocabulary(weights, content.get(VOCABULARY), words, folder)
-    return _assemble(shape, weights, words, made_by, str(folder))
+    return shape, weights, words, made_by
 
 
 def _check_vocabulary(weights: dict[str, Tensor], trained_with: str | None, words: Tokenizer, folder: Path) -> None:
@@ -147,26 +190,23 @@ def _check_vocabulary(weights: dict[str, Tensor], trained_with: str | None, word
         )
 
 
-def _load_checkpoint(path: Path) -> Saved:
+def _read_checkpoint(path: Path) -> Parts:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         parameters = content["hyper_parameters"]
-        weights = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
+        # A stage may train more than the model that is exported: a value network, say.
+        named = content["state_dict"].items()
+        weights = {name.removeprefix("model."): value for name, value in named if name.startswith("model.")}
         words = Tokenizer.from_str(parameters["tokenizer"])
     except Exception as error:  # torch raises anything from EOFError to UnpicklingError for a damaged file
         raise UserError(f"{path}: not a checkpoint of nudge ({str(error).splitlines()[0]})") from error
-    return _assemble(parameters["config"]["model"], weights, words, parameters["config"], str(path))
+    return parameters["config"]["model"], weights, words, parameters["config"]
 
 
-def _assemble(
-    shape: dict[str, Any], weights: dict[str, Tensor], words: Tokenizer, made_by: dict[str, Any], where: str
-) -> Saved:
-    model = Decoder(parse(ModelConfig, shape, where), words.get_vocab_size())
-    if model.config.tied:
-        weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])
+def _fill(model: Decoder | RewardModel, weights: dict[str, Tensor], where: Path) -> None:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{where}: weights don't fit the model and the tokenizer beside them ({reason})") from error
-    return Saved(model.eval(), words, made_by)
+    model.eval()
