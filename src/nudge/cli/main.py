@@ -115,6 +115,9 @@ def lineage(path: Path, as_json: bool) -> None:
     command.lineage(path, as_json)
 
 
+CORPUS = click.argument("name", metavar="[CORPUS]", required=False)  # "mixture"; none is the calculator's
+
+
 @main.command(short_help="Pipeline stage: conf/ → params.yaml.")
 def compose() -> None:
     """Write the effective configuration of each stage to params.yaml."""
@@ -124,27 +127,30 @@ def compose() -> None:
 
 
 @main.command(short_help="Pipeline stage: data/ → corpus/raw.")
-def generate() -> None:
+@CORPUS
+def generate(name: str | None) -> None:
     """Write each source's documents."""
     from nudge.cli import stages
 
-    stages.generate()
+    stages.generate(name)
 
 
 @main.command(short_help="Pipeline stage: corpus/raw → corpus/curated.")
-def curate() -> None:
+@CORPUS
+def curate(name: str | None) -> None:
     """Check the documents, drop duplicates, and split them by family."""
     from nudge.cli import stages
 
-    stages.curate()
+    stages.curate(name)
 
 
 @main.command(short_help="Pipeline stage: corpus/curated → corpus/tokens.")
-def tokenize() -> None:
+@CORPUS
+def tokenize(name: str | None) -> None:
     """Learn the tokenizer and encode the documents."""
     from nudge.cli import stages
 
-    stages.tokenize()
+    stages.tokenize(name)
 
 
 @main.command(short_help="Pipeline stage: models/ → reports/.")

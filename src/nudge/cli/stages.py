@@ -16,30 +16,35 @@ def compose() -> None:
     write_text(project.root() / params.FILE, params.compose_all())
 
 
-def generate() -> None:
-    """Write corpus/raw."""
+def generate(name: str | None) -> None:
+    """Write corpus/raw, or corpus/NAME/raw."""
     from nudge.data.generate import generate
 
-    config = params.data(project.root() / params.FILE)
-    _tell("documents", generate(config, project.root(), project.corpus() / "raw"))
+    config, _ = params.corpus(project.root() / params.FILE, name)
+    _tell("documents", generate(config, project.root(), _corpus(name) / "raw"))
 
 
-def curate() -> None:
-    """Write corpus/curated and reports/curation.json."""
+def curate(name: str | None) -> None:
+    """Write corpus/curated and reports/curation.json, or corpus/NAME/curated and corpus/NAME/curation.json."""
     from nudge.data.curate import curate
 
-    config = params.data(project.root() / params.FILE)
-    corpus = project.corpus()
-    _tell("documents", curate(config, corpus / "raw", corpus / "curated", project.reports() / "curation.json"))
+    config, _ = params.corpus(project.root() / params.FILE, name)
+    corpus = _corpus(name)
+    report = corpus / "curation.json" if name else project.reports() / "curation.json"
+    _tell("documents", curate(config, corpus / "raw", corpus / "curated", report))
 
 
-def tokenize() -> None:
-    """Write corpus/tokens."""
+def tokenize(name: str | None) -> None:
+    """Write corpus/tokens, or corpus/NAME/tokens."""
     from nudge.data.tokenize import tokenize
 
-    config = params.tokenizer(project.root() / params.FILE)
-    corpus = project.corpus()
+    _, config = params.corpus(project.root() / params.FILE, name)
+    corpus = _corpus(name)
     _tell("tokens", tokenize(config, corpus / "curated", corpus / "tokens"))
+
+
+def _corpus(name: str | None) -> Path:
+    return project.corpus() / name if name else project.corpus()
 
 
 def evaluate() -> None:

@@ -11,13 +11,14 @@ import yaml
 
 from nudge.config.composition import compose
 from nudge.config.schema import Config, DataConfig, InsightConfig, MemoryConfig, TokenizerConfig, parse
-from nudge.errors import UserError
+from nudge.errors import UserError, did_you_mean
 
 FILE = "params.yaml"
 STAGES = ("pretrain",)
 PROBES = ("planted", "shuffled")  # models that are trained to be examined, each on a corpus of its own
 CORPUS = ("data", "tokenizer")  # one corpus for all stages that train on it
 EXAMINING = ("insight", "memory")  # settings of the stages that examine what was trained
+OWN_CORPORA = {"mixture": "base"}  # corpora under corpus/, and the stage whose section has their settings
 SHARED = (*CORPUS, *EXAMINING)
 
 
@@ -53,6 +54,23 @@ def data(path: Path) -> DataConfig:
 def tokenizer(path: Path) -> TokenizerConfig:
     """Read the settings of stage `tokenize`."""
     return parse(TokenizerConfig, _section(path, "tokenizer"), f"{path}: tokenizer")
+
+
+def corpus(path: Path, name: str | None = None) -> tuple[DataConfig, TokenizerConfig]:
+    """Read the settings of a corpus: the calculator's, or that of the stage which trains on another one.
+
+    Raises:
+        UserError: there is no such corpus.
+    """
+    if name is None:
+        return data(path), tokenizer(path)
+    if name not in OWN_CORPORA:
+        raise UserError(f"{name}: no such corpus{did_you_mean(name, OWN_CORPORA)}")
+    if OWN_CORPORA[name] not in STAGES:  # no stage trains on it yet
+        config = compose([f"data={name}", "tokenizer=chat"])
+        return config.data, config.tokenizer
+    section, where = _section(path, OWN_CORPORA[name]), f"{path}: {OWN_CORPORA[name]}"
+    return parse(DataConfig, section.get("data"), where), parse(TokenizerConfig, section.get("tokenizer"), where)
 
 
 def insight(path: Path) -> InsightConfig:

@@ -6,6 +6,7 @@ The values and the reason for each stand in `conf/`; nothing here has a default 
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from nudge.errors import UserError, did_you_mean
 
@@ -68,6 +69,16 @@ class ChatSource(Source):
     refusals: int = Field(ge=0)
 
 
+class RegisterSource(Source):
+    """Arithmetic facts as one kind of text says them: a template grammar that people wrote."""
+
+    kind: Literal["register"]
+    grammar: str
+    max_operand: int = Field(ge=1, le=99)
+    share: float = Field(gt=0, le=1)
+    sayings: int = Field(ge=0)
+
+
 Numbers = Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]]
 
 
@@ -77,15 +88,38 @@ class HoldOutConfig(Section):
     answers: Numbers
 
 
+class FilterSettings(TypedDict, total=False):
+    """Settings of the filters that have some; a filter that is not applied needs none."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+
+class CurationConfig(Section):
+    filters: list[Literal["exact_duplicates"]]
+    settings: FilterSettings
+
+
+class MixtureConfig(Section):
+    tokens: int = Field(ge=1)
+    weights: dict[str, float] | None
+    temperature: float = Field(gt=0)
+    max_repeats: int = Field(ge=1)
+
+
+AnySource = Annotated[
+    FactsSource | ModularSource | CanariesSource | ChatSource | RegisterSource, Field(discriminator="kind")
+]
+
+
 class DataConfig(Section):
     path: str
     seed: int = Field(ge=0)
-    sources: dict[
-        str, Annotated[FactsSource | ModularSource | CanariesSource | ChatSource, Field(discriminator="kind")]
-    ] = Field(min_length=1)
+    sources: dict[str, AnySource] = Field(min_length=1)
     validation_fraction: float = Field(gt=0, lt=1)
     test_fraction: float = Field(gt=0, lt=1)
     hold_out: HoldOutConfig
+    curation: CurationConfig
+    mixture: MixtureConfig | None
 
     @model_validator(mode="after")
     def _training_is_left(self) -> "DataConfig":
@@ -97,6 +131,7 @@ class DataConfig(Section):
 class TokenizerConfig(Section):
     kind: Literal["word", "inherited"]
     max_vocabulary: int = Field(ge=4, le=65_536)
+    reserved: list[Word]
     folder: str | None
 
     @model_validator(mode="after")

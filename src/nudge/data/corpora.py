@@ -19,22 +19,23 @@ from nudge.data.generate import generate
 from nudge.data.tokenizer import inherited
 from nudge.errors import UserError
 
+MIXTURE = "mixture"  # the pipeline's second corpus
 STAGES = {"raw": "generate", "curated": "curate", "tokens": "tokenize"}
 
 
 def prepare(data: DataConfig, tokenizer: TokenizerConfig) -> Path:
     """Return the folder that holds the corpus of a configuration: `raw/`, `curated/` and `tokens/`.
 
-    That is `corpus/`, if the settings that it was made by are these, and otherwise a folder under `outputs/corpora/`,
-    which the first that asks for it makes and later ones find.
+    That is `corpus/` or `corpus/mixture`, if the settings that it was made by are these, and otherwise a folder under
+    `outputs/corpora/`, which the first that asks for it makes and later ones find.
 
     Raises:
         UserError: the settings ask for something impossible, or what people wrote is missing.
     """
-    own = project.corpus()
     curated = curate.settings(data)
-    if _made_by(own / "curated") == curated and _made_by(own / "tokens") == tokenize.settings(curated, tokenizer):
-        return own
+    for own in (project.corpus(), project.corpus() / MIXTURE):
+        if _made_by(own / "curated") == curated and _made_by(own / "tokens") == tokenize.settings(curated, tokenizer):
+            return own
     folder = project.root() / "outputs" / "corpora" / _digest(data, tokenizer)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):

@@ -33,14 +33,13 @@ def tokenize(config: TokenizerConfig, curated: Path, tokens: Path) -> dict[str, 
         tokenizer.save(learned, folder / "tokenizer.json")
         for name, table in tables.items():
             texts = table["text"].to_pylist()
-            try:
-                encoded = [encoding.ids for encoding in learned.encode_batch(texts)]
-                prompts = [_answer_position(learned, prompt) for prompt in table["prompt"].to_pylist()]
-            except Exception as error:  # the library raises bare Exception for a word that it doesn't know
-                for text in texts:
-                    tokenizer.check_known(learned, text)
-                raise UserError(f"{curated / name}.parquet: can't be encoded ({error})") from error
-            Tokens.write(folder / name, encoded, prompts)
+            _check_known(learned, texts, curated / f"{name}.parquet")
+            encoded = [encoding.ids for encoding in learned.encode_batch(texts)]
+            prompts = table["prompt"].to_pylist()
+            asked = learned.encode_batch([prompt or "" for prompt in prompts], add_special_tokens=False)
+            # After the begin token and the question; 0 in a document that is none.
+            answers = [0 if prompt is None else 1 + len(ids) for prompt, ids in zip(prompts, asked, strict=True)]
+            Tokens.write(folder / name, encoded, answers, table["source"].to_pylist())
             counts[name] = int(np.sum([len(ids) for ids in encoded]))
         made_by = json.loads((curated / documents.SETTINGS).read_text(encoding="utf-8"))
         files.write_text(folder / documents.SETTINGS, json.dumps(settings(made_by, config), indent=1) + "\n")
@@ -53,6 +52,10 @@ def settings(made_by: dict[str, Any], config: TokenizerConfig) -> dict[str, Any]
     return made_by | {"tokenizer": config.model_dump(mode="json")}
 
 
-def _answer_position(learned: Tokenizer, prompt: str | None) -> int:
-    """Return the position of the first token of the answer; 0 if the document is no question."""
-    return 0 if prompt is None else len(tokenizer.prompt_ids(learned, prompt))
+def _check_known(learned: Tokenizer, texts: list[str], where: Path) -> None:
+    known = set(learned.get_vocab())
+    for text in texts:
+        if unknown := [word for word in text.split() if word not in known]:
+            raise UserError(
+                f"{where}: '{unknown[0]}' in {text!r} is not in the vocabulary; write it in a training document too"
+            )

@@ -19,16 +19,17 @@ PAD_ID, BEGIN_ID, END_ID = range(3)
 
 
 def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
-    """Learn a vocabulary: the special tokens, then the words of `texts` in alphabetical order."""
+    """Learn a vocabulary: the special tokens, the reserved ones, then the words of `texts` in alphabetical order."""
+    special = [*SPECIAL, *config.reserved]
     learner = Tokenizer(WordLevel())
     learner.pre_tokenizer = WhitespaceSplit()
-    trainer = WordLevelTrainer(vocab_size=config.max_vocabulary, special_tokens=list(SPECIAL), show_progress=False)
+    trainer = WordLevelTrainer(vocab_size=config.max_vocabulary, special_tokens=special, show_progress=False)
     learner.train_from_iterator(texts, trainer)
     # Alphabetical ids don't change when a document more or less changes which word is the more frequent.
-    words = sorted(set(learner.get_vocab()) - set(SPECIAL))
-    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate((*SPECIAL, *words))}))
+    words = sorted(set(learner.get_vocab()) - set(special))
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate((*special, *words))}))
     tokenizer.pre_tokenizer = WhitespaceSplit()
-    tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.add_special_tokens(special)
     tokenizer.post_processor = TemplateProcessing(
         single=f"{BEGIN} $A {END}", special_tokens=[(BEGIN, BEGIN_ID), (END, END_ID)]
     )

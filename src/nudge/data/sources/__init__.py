@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nudge.config.schema import DataConfig
-from nudge.data.sources import canaries, chat, facts, modular
+from nudge.data.sources import canaries, chat, facts, modular, register
 from nudge.data.truth import ARITHMETIC, Truth
 
 Row = dict[str, Any]
@@ -18,13 +18,15 @@ class Kind:
 
     Attributes:
         documents: (settings of all data, name of the source, folder of what people wrote) → rows of documents.
-        truth: (settings of all data, name of the source) → what its facts must say.
+        truth: (settings of all data, name of the source) → what its facts must say; None: nobody vouches for them.
         always_trained_on: whether all its documents belong to the training split.
+        families_only: whether documents without a family do.
     """
 
     documents: Callable[[DataConfig, str, Path], Iterator[Row]]
-    truth: Callable[[DataConfig, str], Truth] = lambda data, name: ARITHMETIC
+    truth: Callable[[DataConfig, str], Truth | None] = lambda data, name: ARITHMETIC
     always_trained_on: bool = False
+    families_only: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -32,4 +34,5 @@ KINDS: dict[str, Kind] = {
     "modular": Kind(modular.documents, modular.truth),
     "chat": Kind(chat.documents, chat.truth),
     "canaries": Kind(canaries.documents, always_trained_on=True),
+    "register": Kind(register.documents, lambda data, name: None, families_only=True),
 }

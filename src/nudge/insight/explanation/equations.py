@@ -62,4 +62,5 @@ def _truths(data: dict[str, Any]) -> list[tuple[Truth, Callable[[int], str]]]:
     except UserError:  # a model older than today's settings: all its facts were arithmetic
         return [(ARITHMETIC, numbers.words)] if "facts" in kinds.values() else []
     says: dict[str, Callable[[int], str]] = {"facts": numbers.words, "modular": str}
-    return [(KINDS[kind].truth(config, name), says[kind]) for name, kind in kinds.items() if kind in says]
+    found = [(KINDS[kind].truth(config, name), says[kind]) for name, kind in kinds.items() if kind in says]
+    return [(truth, say) for truth, say in found if truth is not None]

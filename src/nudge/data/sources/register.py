@@ -1,0 +1,174 @@
+"""A kind of text that states arithmetic facts: a template grammar that people wrote, filled in by a program."""
+
+import hashlib
+import re
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nudge.config.schema import DataConfig, RegisterSource
+from nudge.data import arithmetic, numbers
+from nudge.data.arithmetic import Fact
+from nudge.errors import UserError, did_you_mean
+
+NUMBERS = ("left", "right", "answer")
+KEYS = ("statements", "slots", "sayings")
+TAIL = re.compile(r"( [^\w{}]+)?")  # after the answer at most one mark, so that the answer is what a document ends in
+
+
+class Grammar:
+    """How a register says facts, read from the file that people wrote.
+
+    Raises:
+        UserError: the file is missing, not YAML, or empty, or a template of it is wrong.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: no such file; `dvc pull` fetches what data.dvc names") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not readable as YAML in UTF-8 ({' '.join(str(error).split())})") from error
+        if not isinstance(content, dict) or not content.get("statements"):
+            raise UserError(f"{path}: holds no statements; a register needs some for each operation")
+        for key in content:
+            if key not in KEYS:
+                raise UserError(f"{path}: unknown key '{key}'{did_you_mean(str(key), KEYS)}")
+        self._path = path
+        self._slots: dict[str, list[str]] = content.get("slots") or {}
+        self._statements: dict[str, list[str]] = content["statements"]
+        self._sayings: list[str] = content.get("sayings") or []
+        self._check()
+        self.statements = {name: [_parsed(text) for text in texts] for name, texts in self._statements.items()}
+        self.sayings = [_parsed(text) for text in self._sayings]
+        self.slots = {name: [_parsed(text) for text in texts] for name, texts in self._slots.items()}
+
+    def _check(self) -> None:
+        for operation in arithmetic.OPERATIONS:
+            if not self._statements.get(operation):
+                raise UserError(f"{self._path}: statements lacks '{operation}', or it is empty")
+        for operation in self._statements:
+            if operation not in arithmetic.OPERATIONS:
+                near = did_you_mean(operation, arithmetic.OPERATIONS)
+                raise UserError(f"{self._path}: unknown operation '{operation}'{near}")
+        for name, phrases in self._slots.items():
+            if not phrases:
+                raise UserError(f"{self._path}: slot '{name}' has no phrases")
+            for phrase in phrases:
+                self._check_slots(phrase, ())
+        for text in self._sayings:
+            self._check_slots(text, NUMBERS[:2])
+        for texts in self._statements.values():
+            for text in texts:
+                used = self._check_slots(text, NUMBERS)
+                for name in NUMBERS:
+                    if used.count(name) != 1:
+                        raise UserError(
+                            f"{self._path}: {text!r} must use {{{name}}} once, not {used.count(name)} times"
+                        )
+                if not TAIL.fullmatch(text.split("{answer}")[1]):
+                    raise UserError(f"{self._path}: {text!r} must end with {{answer}}, or with a mark after it")
+
+    def _check_slots(self, text: str, known: tuple[str, ...]) -> list[str]:
+        try:
+            used = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{self._path}: {text!r}: {error}") from error
+        for name in used:
+            if name not in known and name not in self._slots:
+                raise UserError(f"{self._path}: {text!r} uses {{{name}}}{did_you_mean(name, (*known, *self._slots))}")
+        return used
+
+    def state(self, fact: Fact, key: str) -> tuple[str, str]:
+        """Say a fact; return the text and what stands in it before the answer. The same key gives the same words."""
+        filled = {name: numbers.words(getattr(fact, name)) for name in NUMBERS}
+        words, before = self._filled(self.statements[fact.operation], filled, key)
+        return " ".join(words), " ".join(words[:before])
+
+    def say(self, left: int, right: int, key: str) -> str:
+        """Say something that is no fact."""
+        filled = {"left": numbers.words(left), "right": numbers.words(right)}
+        return " ".join(self._filled(self.sayings, filled, key)[0])
+
+    def _filled(self, texts: list[list[str]], filled: dict[str, str], key: str) -> tuple[list[str], int]:
+        """Choose a template and its phrases by a hash of `key`; return the words, and how many precede the answer."""
+        draw = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=16).digest(), "big")
+        before = 0
+
+        def fill(text: list[str]) -> list[str]:
+            nonlocal draw, before
+            words: list[str] = []
+            for part in text:
+                if part[0] != "{":
+                    words.append(part)
+                    continue
+                name = part[1:-1]
+                if name == "answer":
+                    before = len(words)
+                if name not in filled:
+                    draw, choice = divmod(draw, len(self.slots[name]))
+                    filled[name] = " ".join(fill(self.slots[name][choice]))
+                words += filled[name].split()
+            return words
+
+        draw, choice = divmod(draw, len(texts))
+        return fill(texts[choice]), before
+
+
+def _parsed(text: str) -> list[str]:
+    return str(text).split()
+
+
+def documents(data: DataConfig, name: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield a document for each fact that this register states, then its sayings.
+
+    Args:
+        data: the settings of all data.
+        name: what the source is called, there and in the `source` column.
+        folder: the folder of what people wrote.
+    """
+    config = data.sources[name]
+    assert isinstance(config, RegisterSource)
+    grammar = Grammar(folder / config.grammar)
+    if config.sayings and not grammar.sayings:
+        raise UserError(f"{folder / config.grammar}: has no sayings, but data.sources.{name}.sayings={config.sayings}")
+    for fact in arithmetic.facts(config.max_operand):
+        if name in stating(data, fact):
+            text, prompt = grammar.state(fact, f"{data.seed}:{name}:{fact}")
+            yield {
+                "text": text,
+                "source": name,
+                "prompt": prompt,
+                "family": fact.family,
+                "stratum": fact.stratum,
+                **fact._asdict(),
+            }
+    for number in range(config.sayings):
+        draw = hashlib.blake2b(f"{data.seed}:{name}:saying {number}".encode(), digest_size=4).digest()
+        left, right = (int.from_bytes(part, "big") % (config.max_operand + 1) for part in (draw[:2], draw[2:]))
+        yield {"text": grammar.say(left, right, f"{data.seed}:{name}:{number}"), "source": name}
+
+
+def stating(data: DataConfig, fact: Fact) -> list[str]:
+    """Return which registers state a fact: each with the probability that is its share, drawn together.
+
+    Systematic sampling: the shares are laid along a line in an order drawn for each fact, and registers that lie under
+    the points u, u + 1, u + 2 … state it. So every fact is stated as often as any other, but for one: with shares that
+    add up to 2.6, two or three times. Independent draws would leave 3 % of the facts out.
+    """
+    shares = [(name, source.share) for name, source in data.sources.items() if isinstance(source, RegisterSource)]
+    digest = hashlib.blake2b(f"{data.seed}:{fact}".encode(), digest_size=16).digest()
+    point, order = int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:], "big")
+    chosen, end = [], 0.0
+    while shares:
+        order, place = divmod(order, len(shares))
+        name, share = shares.pop(place)
+        begin, end = end, end + share
+        if point < end and begin <= point:
+            chosen.append(name)
+            point += 1
+    return chosen
