@@ -101,7 +101,7 @@ class CurationConfig(Section):
 
 class MixtureConfig(Section):
     tokens: int = Field(ge=1)
-    weights: dict[str, float] | None
+    weights: dict[str, Annotated[float, Field(gt=0)]] | None
     temperature: float = Field(gt=0)
     max_repeats: int = Field(ge=1)
 
