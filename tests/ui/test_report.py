@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from nudge.report.report import report
 from tests.conftest import Pipeline
 from tests.report.project import make, measure, working_in
-from tests.ui.test_browser import CHROMIUM, FLAGS
+from tests.ui.conftest import CHROMIUM, FLAGS
 
 WIDTHS = (390, 1280)  # px: a phone, a desktop
 MARKS = "svg .mark-rect path, svg .mark-symbol path, svg .mark-line path, svg .mark-area path, svg .mark-rule line"

@@ -115,6 +115,46 @@ def lineage(path: Path, as_json: bool) -> None:
     command.lineage(path, as_json)
 
 
+@main.group()
+def rate() -> None:
+    """Let people say which of two answers is better: push pairs, rate them in MLflow's UI, pull the ratings."""
+
+
+@rate.command()
+@click.option("--count", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many pairs to sample.")
+@click.option("--model", "reference", help="Model folder, checkpoint, runs:/… or models:/…; default: models/finetune.")
+@click.option("--pairs", type=click.Path(path_type=Path), help="File of pairs to push instead of sampling them.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Another one samples other pairs.")
+@click.option("--url", help="Address of the MLflow server, as `nudge ui` prints it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def push(count: int, reference: str | None, pairs: Path | None, seed: int, url: str | None, as_json: bool) -> None:
+    """Put pairs of answers into the review queue of MLflow's UI."""
+    from nudge.cli import rate as command
+
+    command.push(count, reference, pairs, seed, url, as_json)
+
+
+@rate.command()
+@click.option("--rater", help="Your name, for a server without accounts; it calls everybody 'default'.")
+@click.option("--dvc", "with_dvc", is_flag=True, help="Pin the ratings with `dvc add data`.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def pull(rater: str | None, with_dvc: bool, as_json: bool) -> None:
+    """Bring what people answered in the review queue into data/ratings.jsonl."""
+    from nudge.cli import rate as command
+
+    command.pull(rater, with_dvc, as_json)
+
+
+@rate.command()
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def agreement(path: Path | None, as_json: bool) -> None:
+    """Compare each two raters of a file, by default of all ratings that the pipeline has."""
+    from nudge.cli import rate as command
+
+    command.agreement(path, as_json)
+
+
 CORPUS = click.argument("name", metavar="[CORPUS]", required=False)  # "mixture"; none is the calculator's
 
 

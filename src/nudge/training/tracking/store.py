@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -115,8 +116,10 @@ def _address(lasting_address: str | None) -> str:
     return uri() if lasting_address is None else lasting_address or own_uri()
 
 
-def experiment_id(store: MlflowClient, name: str, lasting_address: str | None = None) -> str:
-    """Return the id of an experiment, making it if there is none.
+def experiment_id(
+    store: MlflowClient, name: str, lasting_address: str | None = None, kind: Mapping[str, str] = KIND
+) -> str:
+    """Return the id of an experiment, making one of that kind if there is none.
 
     Raises:
         UserError: it was deleted.
@@ -124,7 +127,8 @@ def experiment_id(store: MlflowClient, name: str, lasting_address: str | None = 
     found = store.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(store.create_experiment(name, artifact_location=artifacts(_address(lasting_address)), tags=KIND))
+            place = artifacts(_address(lasting_address))
+            return str(store.create_experiment(name, artifact_location=place, tags=dict(kind)))
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
