@@ -8,13 +8,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
+from nudge.config.posttraining import DPO, AlgorithmConfig
+from nudge.config.section import Section
 from nudge.errors import UserError, did_you_mean
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys and wrong types are errors; values can't change afterwards."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Source(Section):
@@ -345,11 +341,26 @@ class Config(Section):
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     stage: StageConfig
+    algorithm: AlgorithmConfig | None
     trainer: TrainerConfig
     callbacks: CallbacksConfig
     tracking: TrackingConfig
     insight: InsightConfig
     memory: MemoryConfig
+
+    @model_validator(mode="after")
+    def _algorithm_fits(self) -> "Config":
+        if isinstance(self.stage, RlhfStage) != (self.algorithm is not None):
+            raise ValueError("stage=rlhf needs algorithm=ppo, grpo or dpo, and no other stage takes one")
+        if self.algorithm is None or isinstance(self.algorithm, DPO):
+            return self
+        answers, batch = self.algorithm.answers, self.trainer.batch_size
+        if answers % batch:
+            raise ValueError(
+                f"an iteration has {self.algorithm.prompts_per_iteration} prompts × {self.algorithm.group} answers = "
+                f"{answers}, which trainer.batch_size={batch} does not divide; trainer.batch_size={answers} would"
+            )
+        return self
 
 
 S = TypeVar("S", bound=Section)

@@ -19,7 +19,7 @@ from nudge.training.tracking.journal import Journal
 from nudge.training.tracking.record import Record
 
 # Another value of one of these is another run: a checkpoint would not fit it, or its batches would be others.
-FIXED = ("seed", "data", "tokenizer", "model", "stage", "optimizer.name", "trainer.batch_size")
+FIXED = ("seed", "data", "tokenizer", "model", "stage", "algorithm", "optimizer.name", "trainer.batch_size")
 # Values that say where and how it is recorded or examined, not what is computed.
 FREE = ("resume", "run_dir", "export_dir", "tracking", "insight", "memory")
 # Values that change how fast or how visibly it is computed; curves before and after such a change fit together.
@@ -36,6 +36,7 @@ LACKED: dict[str, Any] = {
     "tokenizer.reserved": [],
     "stage.loss_on": "document",
     "trainer.score_training": False,
+    "algorithm": None,
 }
 LACKED_FREE = ("callbacks.snapshots",)  # likewise, but whatever their value, the same is computed
 
