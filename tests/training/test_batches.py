@@ -52,19 +52,19 @@ def test_a_document_that_just_fits_fills_its_row() -> None:
 
 def test_each_document_comes_once_an_epoch_in_another_order(tokens: Tokens) -> None:
     batches = ShuffledBatches(tokens, CONTEXT, 100, 1, seed=3)
-    seen = np.concatenate([batches.documents_of(step) for step in range(2 * len(tokens) // 100 + 1)])
+    seen = np.concatenate([batches.order.of_step(step) for step in range(2 * len(tokens) // 100 + 1)])
     first, second = seen[: len(tokens)], seen[len(tokens) : 2 * len(tokens)]
     assert sorted(first) == sorted(second) == list(range(len(tokens)))
     assert (first != second).mean() > 0.9
     other = ShuffledBatches(tokens, CONTEXT, 100, 1, seed=4)
-    assert (other.documents_of(0) != first[:100]).mean() > 0.9
+    assert (other.order.of_step(0) != first[:100]).mean() > 0.9
 
 
 def test_batches_are_the_same_again_and_from_the_middle(tokens: Tokens) -> None:
     one, two = (ShuffledBatches(tokens, CONTEXT, 100, 1, seed=3) for _ in range(2))
-    expected = [one.documents_of(step) for step in range(40)]
+    expected = [one.order.of_step(step) for step in range(40)]
     for step in (39, 7, 16, 17):
-        assert (two.documents_of(step) == expected[step]).all()
+        assert (two.order.of_step(step) == expected[step]).all()
 
 
 @pytest.mark.parametrize(("accumulate", "world_size"), [(4, 1), (1, 2), (2, 2)])
@@ -83,7 +83,7 @@ def test_micro_batches_and_processes_share_the_global_batch(tokens: Tokens, accu
 def test_a_batch_larger_than_the_split_repeats_documents() -> None:
     # Dropping the incomplete batch of a small split used to leave zero batches and a "finished" run (nanodet #486).
     tokens = Tokens(np.arange(3, 12, dtype=np.uint16), np.array([0, 3, 6, 9]), np.zeros(3, np.int64))
-    documents = ShuffledBatches(tokens, CONTEXT, 8, 1, seed=0).documents_of(0)
+    documents = ShuffledBatches(tokens, CONTEXT, 8, 1, seed=0).order.of_step(0)
     assert Counter(documents.tolist()).most_common(1)[0][1] == 3
     assert len(documents) == 8
 

@@ -43,8 +43,37 @@ def first_targets(tokens: Tokens, loss_on: LossOn) -> NDArray[np.int64]:
     return np.maximum(tokens.answers, 1) if loss_on == "answer" else np.ones(len(tokens), np.int64)
 
 
+class Order:
+    """Which items stand in the batch of an optimiser step: all in a new random order each epoch.
+
+    A pure function of seed and step; a batch may reach into the next epoch.
+
+    Args:
+        items: what one epoch holds; an item may stand in it several times.
+        batch_size: items per optimiser step.
+        seed: chooses the orders.
+    """
+
+    def __init__(self, items: NDArray[np.int64], batch_size: int, seed: int) -> None:
+        self.items, self.batch_size, self.seed = items, batch_size, seed
+        self._orders: dict[int, NDArray[np.int64]] = {}
+
+    def of_step(self, step: int) -> NDArray[np.int64]:
+        """Return the items of optimiser step `step`, counted from 0, [batch_size]."""
+        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs, within = np.divmod(places, len(self.items))
+        orders = {epoch: self._order(epoch) for epoch in np.unique(epochs).tolist()}
+        self._orders = orders  # the next step mostly needs the same
+        return np.array([orders[epoch][place] for epoch, place in zip(epochs, within, strict=True)])
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if epoch in self._orders:
+            return self._orders[epoch]
+        return self.items[np.random.default_rng((self.seed, epoch)).permutation(len(self.items))]
+
+
 class ShuffledBatches(IterableDataset[Batch]):
-    """Endless training batches: all documents in a new random order each epoch; a batch may reach into the next.
+    """Endless training batches, in the order that `Order` gives.
 
     Every process computes the same global batch of `batch_size` documents and takes its own part, so that the
     division among devices and micro-batches changes nothing about the optimisation.
@@ -58,6 +87,7 @@ class ShuffledBatches(IterableDataset[Batch]):
         rank, world_size: this process among all.
         first_step: optimiser step that the first batch belongs to, counted from 0.
         loss_on: which tokens are targets.
+        documents: which documents an epoch holds, and how often; None: each once.
     """
 
     def __init__(
@@ -71,25 +101,13 @@ class ShuffledBatches(IterableDataset[Batch]):
         world_size: int = 1,
         first_step: int = 0,
         loss_on: LossOn = "document",
+        documents: NDArray[np.int64] | None = None,
     ) -> None:
         self.tokens, self.context = tokens, context
         self._firsts = first_targets(tokens, loss_on)
-        self.batch_size, self.accumulate, self.seed = batch_size, accumulate, seed
+        self.accumulate = accumulate
         self.rank, self.world_size, self.first_step = rank, world_size, first_step
-        self._orders: dict[int, NDArray[np.int64]] = {}
-
-    def documents_of(self, step: int) -> NDArray[np.int64]:
-        """Return the documents of the global batch of optimiser step `step`, counted from 0, [batch_size]."""
-        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, within = np.divmod(places, len(self.tokens))
-        orders = {epoch: self._order(epoch) for epoch in np.unique(epochs).tolist()}
-        self._orders = orders  # the next step mostly needs the same
-        return np.array([orders[epoch][place] for epoch, place in zip(epochs, within, strict=True)])
-
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        if epoch in self._orders:
-            return self._orders[epoch]
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self.tokens))
+        self.order = Order(np.arange(len(tokens)) if documents is None else documents, batch_size, seed)
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
@@ -97,7 +115,7 @@ class ShuffledBatches(IterableDataset[Batch]):
         micro = self.first_step * self.accumulate + first
         while True:
             step, part = divmod(micro, self.accumulate)
-            documents = self.documents_of(step)
+            documents = self.order.of_step(step)
             ends = self.tokens.starts[documents + 1] - self.tokens.starts[documents]
             targets = int((ends - self._firsts[documents]).sum())
             own = documents[self.rank + self.world_size * part :: self.world_size * self.accumulate]

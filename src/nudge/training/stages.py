@@ -7,16 +7,20 @@ import torch
 from pytorch_lightning import Callback, LightningDataModule
 from tokenizers import Tokenizer
 
-from nudge.config.schema import Config, FinetuneStage, PretrainStage
-from nudge.data import corpora
+from nudge import project
+from nudge.config.schema import Config, FinetuneStage, PretrainStage, RewardStage
+from nudge.data import corpora, tokenizer
 from nudge.errors import UserError
 from nudge.model import saved
 from nudge.model.decoder import Decoder
+from nudge.model.reward import RewardModel
 from nudge.model.saved import Saved
 from nudge.training import reference
 from nudge.training.datamodule import Corpus
 from nudge.training.objective import Objective
+from nudge.training.pairs import Pairs
 from nudge.training.pretraining import Pretraining
+from nudge.training.rewarding import Rewarding
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,19 @@ def build(config: Config) -> Stage:
             start = start_from(config, config.stage.init_from, corpus.tokenizer)
             module = Pretraining(config, corpus.tokenizer.to_str(), start.model.train(), corpus.scored)
             return Stage(module, corpus, corpus.tokenizer)
+        case RewardStage():
+            corpus_folder = corpora.prepare(config.data, config.tokenizer)
+            start = start_from(config, config.stage.init_from, tokenizer.load(corpus_folder / "tokens/tokenizer.json"))
+            pairs = Pairs(
+                config,
+                project.root() / config.stage.ratings,
+                config.stage.raters,
+                config.stage.pairs,
+                corpus_folder / "curated",
+                start.tokenizer,
+            )
+            reward = RewardModel.on(start.model, torch.Generator().manual_seed(config.seed))
+            return Stage(Rewarding(config, start.tokenizer.to_str(), reward), pairs, start.tokenizer)
     raise AssertionError(config.stage.name)
 
 
