@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -208,7 +208,7 @@ def _best_fit(lengths: list[int], context: int) -> tuple[NDArray[np.int64], NDAr
     return rows, columns, count
 
 
-def loader(dataset: IterableDataset[Batch], num_workers: int, pin: bool) -> DataLoader[Batch]:
+def loader(dataset: IterableDataset[Any], num_workers: int, pin: bool) -> DataLoader[Any]:
     """Wrap batches for a Trainer; batches come in the same order with any number of workers."""
     return DataLoader(
         dataset,
