@@ -14,8 +14,16 @@ from nudge.config.schema import Config, DataConfig, InsightConfig, MemoryConfig,
 from nudge.errors import UserError, did_you_mean
 
 FILE = "params.yaml"
-STAGES = ("pretrain",)
-PROBES = ("planted", "shuffled")  # models that are trained to be examined, each on a corpus of its own
+PRETRAIN = "pretrain"  # the calculator; its corpus is the one that sections `data` and `tokenizer` describe
+# What else the pipeline trains, each with a corpus of its own: what is selected for it, and its folder under models/.
+OTHERS = {
+    "planted": ("experiment=planted", "probes/planted"),  # to be examined
+    "shuffled": ("experiment=shuffled", "probes/shuffled"),
+    "base": ("experiment=base", "base"),  # the chain from raw text to an assistant
+    "finetune": ("stage=finetune", "finetune"),
+    "reward": ("stage=reward", "reward"),
+    "rlhf": ("stage=rlhf", "rlhf"),
+}
 CORPUS = ("data", "tokenizer")  # one corpus for all stages that train on it
 EXAMINING = ("insight", "memory")  # settings of the stages that examine what was trained
 OWN_CORPORA = {"mixture": "base"}  # corpora under corpus/, and the stage whose section has their settings
@@ -28,22 +36,18 @@ def compose_all() -> str:
     Raises:
         UserError: something in `conf/` is wrong.
     """
-    content: dict[str, Any] = {}
-    for stage in STAGES:
-        whole = _composed(f"stage={stage}", f"run_dir=outputs/pipeline/{stage}", f"export_dir=models/{stage}")
-        content |= {key: whole.pop(key) for key in SHARED}
-        content[stage] = whole
-    for probe in PROBES:
-        whole = _composed(
-            f"experiment={probe}", f"run_dir=outputs/pipeline/{probe}", f"export_dir=models/probes/{probe}"
-        )
-        content[probe] = {key: value for key, value in whole.items() if key not in EXAMINING}
+    content = _composed(PRETRAIN, f"stage={PRETRAIN}", PRETRAIN)
+    content = {key: content.pop(key) for key in SHARED} | {PRETRAIN: content}
+    for name, (selected, folder) in OTHERS.items():
+        whole = _composed(name, selected, folder)
+        content[name] = {key: value for key, value in whole.items() if key not in EXAMINING}
     head = "# Written by stage `compose` from conf/: edit there.\n"
     return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _composed(*overrides: str) -> dict[str, Any]:
-    return compose(overrides).model_dump(mode="json")
+def _composed(name: str, selected: str, folder: str) -> dict[str, Any]:
+    whole = compose((selected, f"run_dir=outputs/pipeline/{name}", f"export_dir=models/{folder}"))
+    return whole.model_dump(mode="json")
 
 
 def data(path: Path) -> DataConfig:
@@ -66,9 +70,6 @@ def corpus(path: Path, name: str | None = None) -> tuple[DataConfig, TokenizerCo
         return data(path), tokenizer(path)
     if name not in OWN_CORPORA:
         raise UserError(f"{name}: no such corpus{did_you_mean(name, OWN_CORPORA)}")
-    if OWN_CORPORA[name] not in STAGES:  # no stage trains on it yet
-        config = compose([f"data={name}", "tokenizer=chat"])
-        return config.data, config.tokenizer
     section, where = _section(path, OWN_CORPORA[name]), f"{path}: {OWN_CORPORA[name]}"
     return parse(DataConfig, section.get("data"), where), parse(TokenizerConfig, section.get("tokenizer"), where)
 
