@@ -71,7 +71,7 @@ def test_one_pass_and_step_by_step_decoding_agree(model: Path, in_project: Path)
 def test_the_report_has_before_train_and_test(model: Path, in_project: Path, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models/pretrain").symlink_to(model)
-    evaluate(tmp_path / "models", in_project / "corpus", tmp_path / "reports")
+    evaluate(tmp_path / "models", tmp_path / "reports")
     metrics = read_json(tmp_path / "reports/metrics.json")["pretrain"]
     assert set(metrics) == {"before", "train", "test"}
     rows = documents.read(in_project / "corpus/curated/test.parquet").to_pylist()
@@ -98,7 +98,7 @@ def test_a_model_without_a_run_is_still_evaluated(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/empty.db")
     (tmp_path / "models").mkdir()
     (tmp_path / "models/pretrain").symlink_to(model)
-    evaluate(tmp_path / "models", in_project / "corpus", tmp_path / "reports")
+    evaluate(tmp_path / "models", tmp_path / "reports")
     assert "no run in" in capsys.readouterr().err
     assert (tmp_path / "reports/metrics.json").exists()
 

@@ -51,7 +51,7 @@ def evaluate() -> None:
     """Write reports/metrics.json, reports/errors.csv and reports/accuracy.csv."""
     from nudge.evaluation.evaluate import evaluate
 
-    _tell("exact match", evaluate(project.models(), project.corpus(), project.reports()))
+    _tell("exact match", evaluate(project.models(), project.reports()))
 
 
 def memory() -> None:

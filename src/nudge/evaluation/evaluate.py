@@ -4,19 +4,31 @@ import csv
 import json
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nudge.data import documents, files
-from nudge.evaluation.exact_match import Answered, score
+from nudge import project
+from nudge.config.schema import ChatSource, DataConfig, parse
+from nudge.data import corpora, documents, files
+from nudge.data.chat import Assistant
+from nudge.data.split import uniform
+from nudge.evaluation import assistant as answering
+from nudge.evaluation import base, preference
+from nudge.evaluation.assistant import Said
+from nudge.evaluation.exact_match import Answered, by_source, loss, score
 from nudge.evaluation.recording import record
 from nudge.model import saved
-from nudge.model.saved import untrained
+from nudge.model.saved import Saved, untrained
 
+ORDER = ("pretrain", "base", "finetune", "reward", "rlhf")  # in which the stages follow each other
+MOST_SCORED = 16_000  # training documents; of a larger corpus a sample, drawn by hash
+ASSISTANT = "assistant.yaml"
+SEED = 0  # of drawn answers: the same numbers decide for each stage, so their answers can be compared
 ERROR_COLUMNS = ("operation", "left", "right", "prompt", "answer", "given", "probability")
 
 
-def evaluate(models: Path, corpus: Path, reports: Path) -> dict[str, Any]:
+def evaluate(models: Path, reports: Path) -> dict[str, Any]:
     """Score each stage's model before training, on the documents it was trained on, and on those it never saw.
 
     Writes `metrics.json`, `accuracy.csv` (by split and operation) and `errors.csv` (each wrong test answer), and adds
@@ -26,25 +38,18 @@ def evaluate(models: Path, corpus: Path, reports: Path) -> dict[str, Any]:
         exact match on the test split by stage and operation.
 
     Raises:
-        UserError: a model or the corpus is missing or damaged.
+        UserError: a model or its corpus is missing or damaged.
     """
-    files.check_seal(corpus / "curated", "curate")
-    splits = {name: documents.read(corpus / "curated" / f"{name}.parquet").to_pylist() for name in ("train", "test")}
     metrics: dict[str, Any] = {}
     accuracy, errors = [], []
-    for folder in sorted(path.parent for path in models.glob("*/config.json")):
-        stage, model = folder.name, saved.load(folder)
-        wrong: list[dict[str, Any]] = []
-        metrics[stage] = {"before": score(untrained(model), splits["test"])[0]}
-        for split, rows in splits.items():
-            metrics[stage][split], answers = score(model, rows)
-            if split == "test":
-                wrong = [_error(answer) for answer in answers if not answer.right]
+    for folder in stage_folders(models):
+        stage = folder.name
+        metrics[stage], wrong = scored(folder, models)
         errors += [{"stage": stage, **row} for row in wrong]
         accuracy += [
             {"stage": stage, "split": split, "operation": name, **values}
-            for split, scores in metrics[stage].items()
-            for name, values in scores["by_operation"].items()
+            for split in ("before", "train", "test")
+            for name, values in metrics[stage].get(split, {}).get("by_operation", {}).items()
         ]
         record(folder, metrics[stage], wrong)
     files.write_text(reports / "metrics.json", json.dumps(metrics, indent=1) + "\n")
@@ -55,6 +60,100 @@ def evaluate(models: Path, corpus: Path, reports: Path) -> dict[str, Any]:
         stage: {"all": scores["test"]["exact_match"]}
         | {name: values["exact_match"] for name, values in scores["test"]["by_operation"].items()}
         for stage, scores in metrics.items()
+        if "exact_match" in scores["test"]
+    }
+
+
+def stage_folders(models: Path) -> list[Path]:
+    """Return the folders of the stages' models, in the order in which the stages follow each other."""
+    there = {path.parent.name: path.parent for path in models.glob("*/config.json")}
+    known = [there.pop(name) for name in ORDER if name in there]
+    return [*known, *(there[name] for name in sorted(there))]
+
+
+Row = dict[str, Any]
+Scores = tuple[dict[str, Any], list[Row]]  # for metrics.json, and the wrong answers
+
+
+def scored(folder: Path, models: Path) -> Scores:
+    """Score one stage's model in the way of its stage."""
+    stage = _made_by(folder)["stage"]["name"]
+    if stage == "reward":
+        return {"test": preference.measure(folder)}, []
+    model = saved.load(folder)
+    splits = _splits(model, folder)
+    if stage in ("finetune", "rlhf"):
+        return _assistant(model, splits, models)
+    scores: dict[str, Any] = {"before": score(untrained(model), splits["test"])[0]}
+    scores["train"], _ = score(model, _drawn(splits["train"], MOST_SCORED))
+    scores["test"], answers = score(model, splits["test"])
+    if len({row["source"] for row in splits["test"]}) > 1:
+        scores["test"]["by_source"] = by_source(model, splits["test"], answers)
+        facts = [row for row in splits["test"] if row["operation"] is not None]
+        examples = [row for row in splits["train"] if row["operation"] is not None]
+        phrases = Assistant.read(project.root() / model.config["data"]["path"] / ASSISTANT)
+        scores["asked"] = base.asked(model, phrases, facts, examples)
+        scores["styles"] = base.styles(model, splits["train"], facts)
+    return scores, [_error(answer) for answer in answers if not answer.right]
+
+
+def _assistant(model: Saved, splits: Mapping[str, list[Row]], models: Path) -> Scores:
+    """Score an assistant: what it answers by greedy decoding, how it behaves, what it can do, what it has forgotten."""
+    phrases = _phrases(model)
+    before = saved.load(project.root() / model.config["stage"]["init_from"])
+    test = splits["test"]
+    facts = [row for row in test if row["answer"] is not None]
+    scores: dict[str, Any] = {"before": answering.exact_match(answering.most_probable(before, phrases, test))}
+    train = answering.most_probable(model, phrases, _drawn(splits["train"], MOST_SCORED))
+    said = answering.most_probable(model, phrases, test)
+    scores["train"] = answering.exact_match(train)
+    right_N = answering.probability_of_right(model, phrases, facts)
+    drawn = answering.drawn(model, phrases, test, SEED)
+    scores["test"] = answering.exact_match(said) | {
+        "loss": loss(model, test),
+        "behaviour": answering.behaviour(phrases, said),
+        "behaviour_drawn": answering.behaviour(phrases, drawn),
+        "pass_at_k": answering.passes(right_N),
+        "guessing_at_k": answering.passes(answering.guessing(facts, splits["train"])),
+    }
+    if model.config["stage"]["name"] == "rlhf":
+        scores["test"]["win_rate"] = answering.win_rate(drawn, answering.drawn(before, phrases, test, SEED))
+    if (models / "base").is_dir():
+        # What pretraining taught: held-out documents of the mixture.
+        mixture = _splits(saved.load(models / "base"), models / "base")["validation"]
+        scores["mixture_loss"] = loss(model, mixture)
+    return scores, [_wrong(one) for one in said if one.row["answer"] is not None and not one.score.right]
+
+
+def _made_by(folder: Path) -> dict[str, Any]:
+    made_by: dict[str, Any] = json.loads((folder / "nudge.json").read_text(encoding="utf-8"))
+    return made_by
+
+
+def _splits(model: Saved, folder: Path) -> dict[str, list[Row]]:
+    curated = corpora.of_model(model.config, folder) / "curated"
+    files.check_seal(curated, "curate")
+    return {name: documents.read(curated / f"{name}.parquet").to_pylist() for name in documents.SPLITS}
+
+
+def _phrases(model: Saved) -> Assistant:
+    data = parse(DataConfig, model.config["data"])
+    source = next(source for source in data.sources.values() if isinstance(source, ChatSource))
+    return Assistant.read(project.root() / data.path / source.file)
+
+
+def _drawn(rows: Sequence[Row], most: int) -> list[Row]:
+    if len(rows) <= most:
+        return list(rows)
+    return sorted(rows, key=lambda row: uniform(row["text"]))[:most]
+
+
+def _wrong(one: Said) -> Row:
+    return {
+        **{name: one.row[name] for name in ("operation", "left", "right", "prompt")},
+        "answer": one.row["answer"],
+        "given": one.text,
+        "probability": None,
     }
 
 

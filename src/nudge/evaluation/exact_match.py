@@ -82,5 +82,24 @@ def score(saved: Saved, documents: list[dict[str, Any]]) -> tuple[dict[str, Any]
     }, answers
 
 
+def by_source(saved: Saved, documents: list[dict[str, Any]], answers: list[Answered]) -> dict[str, dict[str, Any]]:
+    """Return `{source: {"loss", "documents", "exact_match", "count"}}`."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    for answer in answers:
+        right[answer.document["source"]].append(answer.right)
+    members: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for document in documents:
+        members[document["source"]].append(document)
+    return {
+        name: {
+            "loss": loss(saved, rows),
+            "documents": len(rows),
+            "exact_match": _share(right[name]),
+            "count": len(right[name]),
+        }
+        for name, rows in sorted(members.items())
+    }
+
+
 def _share(right: list[bool]) -> float | None:
     return sum(right) / len(right) if right else None

@@ -20,16 +20,40 @@ def record(folder: Path, scores: dict[str, Any], wrong: list[dict[str, Any]]) ->
         if run is None:
             return
         client = store.client()
-        for split in ("train", "test"):
-            client.log_metric(run, f"{split}/exact_match", scores[split]["exact_match"])
-            for name, values in scores[split]["by_operation"].items():
-                client.log_metric(run, f"{split}/exact_match/{name}", values["exact_match"])
-        client.log_metric(run, "test/loss", scores["test"]["loss"])
+        for name, value in figures(scores).items():
+            client.log_metric(run, name, value)
         client.log_dict(run, scores, "metrics.json")
         if wrong:
             client.log_table(run, {key: [row[key] for row in wrong] for key in wrong[0]}, "errors.json")
     except MlflowException as error:
         print(f"MLflow: scores not recorded ({error}); they are in reports/", file=sys.stderr)
+
+
+def figures(scores: dict[str, Any]) -> dict[str, float]:
+    """Return the scores of the splits as metrics: `test/loss`, `test/exact_match/plus`, `test/behaviour/form`, …
+
+    Of a share or mean with its interval, the figure itself.
+    """
+    found: dict[str, float] = {}
+
+    def walk(value: Any, name: str) -> None:
+        if isinstance(value, dict):
+            for figure in ("share", "mean"):
+                if figure in value:
+                    return walk(value[figure], name)
+            for key, inner in value.items():
+                if key in ("by_operation", "by_source"):
+                    for member, own in inner.items():
+                        walk(own["exact_match"], f"{name}/exact_match/{member}")
+                elif key != "count":
+                    walk(inner, f"{name}/{key}")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = float(value)
+        return None
+
+    for split in ("train", "test"):
+        walk(scores.get(split), split)
+    return found
 
 
 def attach(folder: Path, report: dict[str, Any], name: str) -> None:
