@@ -130,3 +130,10 @@ def test_a_probe_of_params_yaml_has_its_own_data(own_project: Path) -> None:
     assert probe.data == compose(["experiment=planted"]).data != stage.data
     assert (probe.run_dir, probe.export_dir) == ("outputs/pipeline/planted", "models/probes/planted")
     assert params.stage(own_project / "params.yaml", "shuffled").data.sources["calculator"].answers == "shuffled"  # type: ignore[union-attr]
+
+
+def test_a_new_rating_makes_no_other_corpus(own_project: Path) -> None:
+    # The ratings lie in data/ too: each pull would have made fine-tuning's corpus again, and so all that follows.
+    before = prepared(SMALL)
+    (own_project / "data/ratings.jsonl").write_text("a rating")
+    assert prepared(SMALL) == before

@@ -244,6 +244,7 @@ def forget(path: Path) -> None:
     content = json.loads(path.read_text()) if is_record else torch.load(path, weights_only=True)
     old = content["config"] if is_record else content["hyper_parameters"]["config"]
     new = ["deduplicate", "answers", "hold_out", "loss_on", "score_training", "snapshots", "insight", "memory"]
+    new.append("preferences")
     sections = [old, *(old[key] for key in ("data", "stage", "trainer", "callbacks"))]
     for section in (*sections, *old["data"]["sources"].values()):
         for key in new:

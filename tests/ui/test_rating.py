@@ -88,7 +88,7 @@ def test_a_person_rates_two_pairs_and_leaves_a_tie(served: Served, page: Page, t
         choose(page, "why", why)
         if pair["pair"] == "p1":
             page.get_by_placeholder("Rationale (optional)").fill("a kind word")
-            page.set_viewport_size({"width": 1280, "height": 480})  # the pair and the questions, and no more
+            page.set_viewport_size({"width": 1280, "height": 540})  # the pair and the questions, and no more
             picture(page, tmp_path, "rating")
         page.get_by_role("button", name="Submit").click()
     expect(page.get_by_text("Completed (3)")).to_be_visible()

@@ -219,6 +219,14 @@ def insight(reference: str | None, into: Path | None) -> None:
     stages.insight(reference, into)
 
 
+@main.command(short_help="Pipeline stage: models/finetune → corpus/preferences.")
+def preferences() -> None:
+    """Sample pairs of answers, and rate them by simulated raters and by people."""
+    from nudge.cli import stages
+
+    stages.preferences()
+
+
 @main.command(short_help="Pipeline stage: reports/ → reports/nudge.html.")
 def report() -> None:
     """Tell the whole story on one page."""

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from nudge import project
 from nudge.cli.ui import PORT
+from nudge.config.composition import compose
 from nudge.data import ratings
 from nudge.errors import RunError, UserError
 from nudge.evaluation.agreement import agreement as compare
@@ -30,9 +31,7 @@ def push(count: int, reference: str | None, pairs: Path | None, seed: int, url: 
         UserError: no such model or file of pairs, or one that is damaged.
         RunError: the store does not answer.
     """
-    if pairs is None:
-        raise UserError("models/finetune: no model yet; name a file of pairs with --pairs")
-    chosen = ratings.read_pairs(pairs)
+    chosen = _sampled(count, reference, seed) if pairs is None else ratings.read_pairs(pairs)
     if not chosen:
         raise UserError(f"{pairs}: holds no pairs")
     pushed = _asking(lambda: queue.push(chosen))
@@ -95,6 +94,24 @@ def agreement(path: Path | None, as_json: bool) -> None:
         interval = f"{row['low']:.1%} to {row['high']:.1%}"
         table.add_row(row["one"], row["other"], str(row["count"]), f"{row['share']:.1%}", interval, kappa)
     Console().print(table)
+
+
+def _sampled(count: int, reference: str | None, seed: int) -> list[ratings.Pair]:
+    """Sample pairs as stage `preferences` does, of questions of the training split."""
+    from nudge.data import asking
+    from nudge.model import saved
+    from nudge.rating.preferences import data_of
+    from nudge.rating.sampling import sample_pairs
+    from nudge.training.reference import find
+
+    place = find(reference or str(project.models() / "finetune"))
+    model = saved.load(place)
+    settings = compose().preferences
+    # People rate other questions than the simulated raters do: those that the seed puts last.
+    questions = asking.questions(data_of(model, place), settings.seed)["train"][::-1]
+    first = seed * count % len(questions)
+    pairs = sample_pairs(model, questions[first:], count, settings.temperature, seed, settings.max_new)
+    return [one.pair for one in pairs]
 
 
 def _asking(ask: Callable[[], T]) -> T:

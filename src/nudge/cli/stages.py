@@ -71,6 +71,18 @@ def insight(reference: str | None, into: Path | None) -> None:
     _tell("verdicts", insight(folder, into or project.reports(), settings))
 
 
+def preferences() -> None:
+    """Write corpus/preferences and reports/preferences.json."""
+    from nudge.data import ratings
+    from nudge.rating.preferences import preferences
+
+    config = params.preferences(project.root() / params.FILE)
+    people = project.root() / "data" / ratings.FILE
+    model, folder = project.models() / "finetune", project.corpus() / "preferences"
+    report = preferences(model, people, folder, project.reports(), config)
+    _tell("ratings", {f"{row['rater']}, {row['split']}": row["count"] for row in report["raters"]})
+
+
 def report() -> None:
     """Write reports/nudge.html."""
     from nudge.report.report import report

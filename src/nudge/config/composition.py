@@ -19,7 +19,7 @@ from nudge.config.schema import Config, parse
 from nudge.errors import UserError
 
 # Keys that say where a run's files go, what it is called or how it is examined, not what it computes.
-NOT_HASHED = {"resume", "run_dir", "export_dir", "tracking", "insight", "memory"}
+NOT_HASHED = {"resume", "run_dir", "export_dir", "tracking", "insight", "memory", "preferences"}
 
 
 def register_resolvers() -> None:

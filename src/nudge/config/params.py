@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from nudge.config.composition import compose
+from nudge.config.posttraining import PreferencesConfig
 from nudge.config.schema import Config, DataConfig, InsightConfig, MemoryConfig, TokenizerConfig, parse
 from nudge.errors import UserError, did_you_mean
 
@@ -25,7 +26,7 @@ OTHERS = {
     "rlhf": ("stage=rlhf", "rlhf"),
 }
 CORPUS = ("data", "tokenizer")  # one corpus for all stages that train on it
-EXAMINING = ("insight", "memory")  # settings of the stages that examine what was trained
+EXAMINING = ("insight", "memory", "preferences")  # settings of the stages that take up what was trained
 OWN_CORPORA = {"mixture": "base"}  # corpora under corpus/, and the stage whose section has their settings
 SHARED = (*CORPUS, *EXAMINING)
 
@@ -82,6 +83,11 @@ def insight(path: Path) -> InsightConfig:
 def memory(path: Path) -> MemoryConfig:
     """Read the settings of stage `memory`."""
     return parse(MemoryConfig, _section(path, "memory"), f"{path}: memory")
+
+
+def preferences(path: Path) -> PreferencesConfig:
+    """Read the settings of stage `preferences`."""
+    return parse(PreferencesConfig, _section(path, "preferences"), f"{path}: preferences")
 
 
 def stage(path: Path, name: str) -> Config:

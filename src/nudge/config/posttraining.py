@@ -67,3 +67,27 @@ class DPO(Section):
 
 
 AlgorithmConfig = Annotated[PPO | GRPO | DPO, Field(discriminator="name")]
+
+
+class RaterConfig(Section):
+    """A simulated rater."""
+
+    flip_rate: float = Field(ge=0, lt=0.5)
+
+
+class PreferencesConfig(Section):
+    """Which pairs of answers are sampled, and who rates them."""
+
+    seed: int = Field(ge=0)
+    pairs: int = Field(ge=1)
+    held_out_pairs: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    max_new: int = Field(ge=1)
+    raters: list[RaterConfig]
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "PreferencesConfig":
+        names = [f"{rater.flip_rate:.2f}" for rater in self.raters]  # as raters are called
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two raters have the flip rate {twice[0]}; each must have another")
+        return self

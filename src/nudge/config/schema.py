@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
-from nudge.config.posttraining import DPO, AlgorithmConfig
+from nudge.config.posttraining import DPO, AlgorithmConfig, PreferencesConfig
 from nudge.config.section import Section
 from nudge.errors import UserError, did_you_mean
 
@@ -347,6 +347,7 @@ class Config(Section):
     tracking: TrackingConfig
     insight: InsightConfig
     memory: MemoryConfig
+    preferences: PreferencesConfig
 
     @model_validator(mode="after")
     def _algorithm_fits(self) -> "Config":

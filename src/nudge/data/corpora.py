@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from nudge import project
 from nudge.config.schema import DataConfig, TokenizerConfig, parse
-from nudge.data import curate, documents, files, tokenize
+from nudge.data import curate, documents, files, ratings, tokenize
 from nudge.data.generate import generate
 from nudge.data.tokenizer import inherited
 from nudge.errors import UserError
@@ -89,7 +89,8 @@ def _digest(data: DataConfig, tokenizer: TokenizerConfig) -> str:
         digest.update(path.read_bytes() if path.is_file() else b"")
     for folder, pattern in ((Path(__file__).parent, "**/*.py"), (project.root() / data.path, "**/*")):
         for path in sorted(folder.glob(pattern)):
-            if path.is_file():
+            # People rate what was trained on a corpus; a new rating changes none.
+            if path.is_file() and path.name != ratings.FILE:
                 digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())

@@ -21,7 +21,7 @@ from nudge.training.tracking.record import Record
 # Another value of one of these is another run: a checkpoint would not fit it, or its batches would be others.
 FIXED = ("seed", "data", "tokenizer", "model", "stage", "algorithm", "optimizer.name", "trainer.batch_size")
 # Values that say where and how it is recorded or examined, not what is computed.
-FREE = ("resume", "run_dir", "export_dir", "tracking", "insight", "memory")
+FREE = ("resume", "run_dir", "export_dir", "tracking", "insight", "memory", "preferences")
 # Values that change how fast or how visibly it is computed; curves before and after such a change fit together.
 HOW = ("trainer.accumulate", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.num_workers",
        "trainer.grace_seconds", "trainer.max_steps", "callbacks")  # fmt: skip
