@@ -63,7 +63,6 @@ class DPO(Section):
     beta: float = Field(gt=0)
     raters: list[str] = Field(min_length=1)
     pairs: int | None = Field(ge=1)
-    validation_fraction: float = Field(gt=0, lt=1)
 
 
 AlgorithmConfig = Annotated[PPO | GRPO | DPO, Field(discriminator="name")]

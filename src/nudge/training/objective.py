@@ -43,6 +43,11 @@ class Objective(LightningModule):
         """Name the metrics that validation logs, by which a checkpoint may be the best."""
         raise NotImplementedError
 
+    @property
+    def trained(self) -> nn.Module:
+        """Return all that the optimiser moves."""
+        return cast(nn.Module, self.model)
+
     def export(self, checkpoint: Path, folder: Path) -> None:
         """Write the model that a checkpoint of this objective holds as a model folder."""
         saved.save(saved.load(checkpoint), folder)
@@ -65,7 +70,7 @@ class Objective(LightningModule):
         if self.trainer.global_step == 0:
             return
         schedule = cast(LambdaLR, self.lr_schedulers())
-        optimizers.configure(schedule.optimizer, self.config.optimizer, self.model)
+        optimizers.configure(schedule.optimizer, self.config.optimizer, self.trained)
         schedule.base_lrs = [group["initial_lr"] for group in schedule.optimizer.param_groups]
         factor = schedules.factor(self.config.schedule, schedule.last_epoch, self.config.trainer.max_steps)
         for group in schedule.optimizer.param_groups:
@@ -95,7 +100,7 @@ class Objective(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the configured optimiser and a schedule that counts optimiser steps."""
-        optimizer = optimizers.build(self.config.optimizer, self.model)
+        optimizer = optimizers.build(self.config.optimizer, self.trained)
         settings, max_steps = self.config.schedule, self.config.trainer.max_steps
         schedule = LambdaLR(optimizer, lambda step: schedules.factor(settings, step, max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

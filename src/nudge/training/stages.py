@@ -1,5 +1,6 @@
 """What each stage trains: its objective, its data, and what watches it."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,18 +9,22 @@ from pytorch_lightning import Callback, LightningDataModule
 from tokenizers import Tokenizer
 
 from nudge import project
-from nudge.config.schema import Config, FinetuneStage, PretrainStage, RewardStage
+from nudge.config.posttraining import DPO, GRPO, PPO
+from nudge.config.schema import Config, FinetuneStage, PretrainStage, RewardStage, RlhfStage
 from nudge.data import corpora, tokenizer
 from nudge.errors import UserError
 from nudge.model import saved
 from nudge.model.decoder import Decoder
 from nudge.model.reward import RewardModel
 from nudge.model.saved import Saved
-from nudge.training import reference
+from nudge.training import grpo, ppo, reference, rewards
+from nudge.training.callbacks.guards import Guards
 from nudge.training.datamodule import Corpus
 from nudge.training.objective import Objective
 from nudge.training.pairs import Pairs
+from nudge.training.preference import Preferring
 from nudge.training.pretraining import Pretraining
+from nudge.training.prompts import Prompts
 from nudge.training.rewarding import Rewarding
 
 
@@ -71,7 +76,30 @@ def build(config: Config) -> Stage:
             )
             reward = RewardModel.on(start.model, torch.Generator().manual_seed(config.seed))
             return Stage(Rewarding(config, start.tokenizer.to_str(), reward), pairs, start.tokenizer)
+        case RlhfStage():
+            return _rlhf(config, config.stage)
     raise AssertionError(config.stage.name)
+
+
+def _rlhf(config: Config, stage: RlhfStage) -> Stage:
+    corpus = corpora.prepare(config.data, config.tokenizer)
+    start = start_from(config, stage.init_from, tokenizer.load(corpus / "tokens" / "tokenizer.json"))
+    words, frozen = start.tokenizer, copy.deepcopy(start.model)
+    match config.algorithm:
+        case DPO() as dpo:
+            rated = project.root() / stage.ratings
+            pairs = Pairs(config, rated, dpo.raters, dpo.pairs, corpus / "curated", words)
+            module = Preferring(config, words.to_str(), start.model.train(), frozen, pairs.dropped)
+            return Stage(module, pairs, words)
+        case GRPO() | PPO() as algorithm:
+            if config.trainer.devices * config.trainer.num_nodes > 1:
+                raise UserError(f"trainer.devices={config.trainer.devices}: rollouts run on one device; take 1")
+            prompts = Prompts(config, corpus)
+            reward = rewards.find(stage.reward, prompts.assistant, words)
+            kind = grpo.GRPO if isinstance(algorithm, GRPO) else ppo.PPO
+            learning = kind(config, prompts, start.model.train(), frozen, reward)
+            return Stage(learning, prompts, words, [Guards(algorithm.guards)])
+    raise AssertionError("the schema lets nothing else through")
 
 
 def start_from(config: Config, name: str, words: Tokenizer) -> Saved:
