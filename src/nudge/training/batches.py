@@ -66,6 +66,13 @@ class Order:
         self._orders = orders  # the next step mostly needs the same
         return np.array([orders[epoch][place] for epoch, place in zip(epochs, within, strict=True)])
 
+    def seen(self, steps: int) -> NDArray[np.int64]:
+        """Return how often each item, by its number, was in a batch of the first `steps` optimiser steps."""
+        epochs, rest = divmod(steps * self.batch_size, len(self.items))
+        count = int(self.items.max()) + 1
+        partly = np.bincount(self._order(epochs)[:rest], minlength=count)
+        return epochs * np.bincount(self.items, minlength=count) + partly
+
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch in self._orders:
             return self._orders[epoch]

@@ -17,7 +17,7 @@ def export_curves(journal: Path, folder: Path) -> None:
     for entry, _ in entries(journal):
         for key, value in entry.get("metrics", {}).items():
             if not key.startswith(NOT_REPEATABLE):
-                validated = key.startswith(("val/", "train/exact_match"))
+                validated = key.startswith(("val/", "train/exact_match", "data/"))
                 rows["validation" if validated else "train"][entry["step"]][key] = value
     for name, by_step in rows.items():
         columns = sorted({key for values in by_step.values() for key in values})

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 
 from nudge.config.schema import Config, LossOn
-from nudge.data import files, tokenizer
+from nudge.data import files, mixing, tokenizer
 from nudge.data.tokens import Tokens
 from nudge.errors import UserError
 from nudge.training.batches import HeldOutBatches, ShuffledBatches, loader
@@ -32,6 +32,14 @@ class Scored:
     name: str
     tokens: Tokens
     operations: dict[str, NDArray[np.int64]]
+
+    @property
+    def sources(self) -> dict[str, NDArray[np.int64]]:
+        """Return which documents came from which source; empty if there is but one."""
+        names = self.tokens.source_names
+        return (
+            {name: np.flatnonzero(self.tokens.sources == code) for code, name in enumerate(names)} if names[1:] else {}
+        )
 
 
 class Corpus(LightningDataModule):
@@ -62,6 +70,10 @@ class Corpus(LightningDataModule):
                     f"model.context={config.model.context}: {name} has a document of {longest} tokens; "
                     f"model.context={longest - 1} would do"
                 )
+        mixture = config.data.mixture
+        self.documents = (
+            np.arange(len(self.train)) if mixture is None else mixing.plan(self.train, mixture, config.data.seed)
+        )
         self.scored = [Scored("val", self.validation, _operations(corpus / "curated" / "validation.parquet"))]
         if config.trainer.score_training:
             self.scored.append(Scored("train", self.train, _operations(corpus / "curated" / "train.parquet")))
@@ -82,6 +94,7 @@ class Corpus(LightningDataModule):
             **self._place(),
             first_step=self.trainer.global_step if self.trainer else 0,
             loss_on=self._loss_on,
+            documents=self.documents,
         )
         return loader(batches, settings.num_workers, settings.accelerator == "gpu")
 

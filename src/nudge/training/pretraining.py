@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nudge.config.schema import Config
+from nudge.config.schema import Config, LossOn
 from nudge.data.tokenizer import PAD_ID
-from nudge.training.batches import Batch
+from nudge.training.batches import Batch, first_targets
 from nudge.training.datamodule import Scored
 from nudge.training.objective import Objective
 
@@ -41,16 +41,29 @@ def answered_exactly(logits_BTV: Tensor, batch: Batch, answers_N: Tensor) -> Ten
     return exact_N
 
 
+def surprisal_by_document(logits_BTV: Tensor, batch: Batch, count: int) -> Tensor:
+    """Sum the surprisal of each document's targets, in nats, [count]; 0 for documents that are not in the batch."""
+    flat = F.cross_entropy(
+        logits_BTV.flatten(0, 1).float(), batch["targets"].flatten(), ignore_index=PAD_ID, reduction="none"
+    ).double()
+    # Padding, which counts nothing, is put down to the first document.
+    return flat.new_zeros(count).index_add_(0, batch["documents"].flatten().clamp(min=0), flat)
+
+
 class Pretraining(Objective):
     """Train a decoder to predict the next token.
 
     Args:
         config, tokenizer, model: see `Objective`.
         scored: the validation documents, and others to count the answers of, in the order of their loaders.
+        loss_on: which tokens the batches have as targets.
     """
 
-    def __init__(self, config: Config, tokenizer: str, model: nn.Module, scored: Sequence[Scored]) -> None:
+    def __init__(
+        self, config: Config, tokenizer: str, model: nn.Module, scored: Sequence[Scored], loss_on: LossOn
+    ) -> None:
         super().__init__(config, tokenizer, model)
+        self.loss_on = loss_on
         self._scored = scored
         for split in scored:
             answers_N = torch.from_numpy(np.array(split.tokens.answers))
@@ -81,6 +94,7 @@ class Pretraining(Objective):
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
         self._exact = [torch.zeros_like(answers_N, dtype=torch.float32) for answers_N in self._answers()]
+        self._surprisal_N = torch.zeros_like(self._exact[0], dtype=torch.float64)  # of each validation document
         self._surprisal = torch.zeros(2, device=self._exact[0].device, dtype=torch.float64)  # sum, count
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -90,6 +104,8 @@ class Pretraining(Objective):
         if dataloader_idx == 0:  # the loss on training documents is told at every step
             self._surprisal[0] += cross_entropy_sum(logits_BTV, batch["targets"])
             self._surprisal[1] += batch["targets_in_step"]
+            if self._scored[0].sources:
+                self._surprisal_N += surprisal_by_document(logits_BTV, batch, len(self._surprisal_N))
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/…` over all documents of all processes, each counted once, and how many of training are answered."""
@@ -102,4 +118,22 @@ class Pretraining(Objective):
                 metrics[f"{split.name}/exact_match"] = float(exact[among].mean())
             for name, documents in split.operations.items():
                 metrics[f"{split.name}/exact_match/{name}"] = float(exact[documents].mean())
-        self.log_validation(metrics)
+        self.log_validation(metrics | self._by_source())
+
+    def _by_source(self) -> dict[str, float]:
+        """Return `val/loss/<source>` and `val/exact_match/<source>` of a corpus of several sources."""
+        split = self._scored[0]
+        if not split.sources:
+            return {}
+        reduce = self.trainer.strategy.reduce
+        surprisal_N = reduce(self._surprisal_N, reduce_op="sum").cpu().numpy()
+        exact_N = reduce(self._exact[0], reduce_op="sum").cpu().numpy()
+        answers_N = np.asarray(split.tokens.answers)
+        targets_N = split.tokens.lengths - first_targets(split.tokens, self.loss_on)
+        metrics = {}
+        for name, documents in split.sources.items():
+            metrics[f"val/loss/{name}"] = float(surprisal_N[documents].sum() / targets_N[documents].sum())
+            asked = documents[answers_N[documents] > 0]
+            if len(asked):
+                metrics[f"val/exact_match/{name}"] = float(exact_N[asked].mean())
+        return metrics

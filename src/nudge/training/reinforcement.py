@@ -165,8 +165,7 @@ class Reinforcement(Objective):
         for place in [place for place in places if self._data.enumerable(place)][: self.algorithm.exact_prompts]:
             prompt, every = self._data.validation.prompts[place], self._data.every_answer(place)
             log_p_N, ref_log_p_N = (
-                log_probabilities_of(model, prompt, every)
-                for model in (self.model, self.reference)
+                log_probabilities_of(model, prompt, every) for model in (self.model, self.reference)
             )
             found.append(exact_divergence(log_p_N, ref_log_p_N))
         if not found:

@@ -19,6 +19,7 @@ from nudge.model.reward import RewardModel
 from nudge.model.saved import Saved
 from nudge.training import grpo, ppo, reference, rewards
 from nudge.training.callbacks.guards import Guards
+from nudge.training.callbacks.sources import Sources
 from nudge.training.datamodule import Corpus
 from nudge.training.objective import Objective
 from nudge.training.pairs import Pairs
@@ -56,13 +57,15 @@ def build(config: Config) -> Stage:
             corpus = Corpus(config, corpora.prepare(config.data, config.tokenizer), config.stage.loss_on)
             model = Decoder(config.model, corpus.tokenizer.get_vocab_size())
             model.initialise(torch.Generator().manual_seed(config.seed))
-            module = Pretraining(config, corpus.tokenizer.to_str(), model, corpus.scored)
-            return Stage(module, corpus, corpus.tokenizer)
+            module = Pretraining(config, corpus.tokenizer.to_str(), model, corpus.scored, config.stage.loss_on)
+            return Stage(module, corpus, corpus.tokenizer, _watching(config, corpus))
         case FinetuneStage():
             corpus = Corpus(config, corpora.prepare(config.data, config.tokenizer), config.stage.loss_on)
             start = start_from(config, config.stage.init_from, corpus.tokenizer)
-            module = Pretraining(config, corpus.tokenizer.to_str(), start.model.train(), corpus.scored)
-            return Stage(module, corpus, corpus.tokenizer)
+            module = Pretraining(
+                config, corpus.tokenizer.to_str(), start.model.train(), corpus.scored, config.stage.loss_on
+            )
+            return Stage(module, corpus, corpus.tokenizer, _watching(config, corpus))
         case RewardStage():
             corpus_folder = corpora.prepare(config.data, config.tokenizer)
             start = start_from(config, config.stage.init_from, tokenizer.load(corpus_folder / "tokens/tokenizer.json"))
@@ -100,6 +103,11 @@ def _rlhf(config: Config, stage: RlhfStage) -> Stage:
             learning = kind(config, prompts, start.model.train(), frozen, reward)
             return Stage(learning, prompts, words, [Guards(algorithm.guards)])
     raise AssertionError("the schema lets nothing else through")
+
+
+def _watching(config: Config, corpus: Corpus) -> list[Callback]:
+    """Return what watches training on documents of several sources."""
+    return [Sources(corpus.train, corpus.documents, config)] if corpus.train.source_names[1:] else []
 
 
 def start_from(config: Config, name: str, words: Tokenizer) -> Saved:
