@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nudge import project
-from nudge.config.schema import ChatSource, DataConfig, parse
-from nudge.data import corpora, documents, files
+from nudge.config.schema import DataConfig, parse
+from nudge.data import asking, corpora, documents, files
 from nudge.data.chat import Assistant
 from nudge.data.split import uniform
 from nudge.evaluation import assistant as answering
@@ -99,7 +99,7 @@ def scored(folder: Path, models: Path) -> Scores:
 
 def _assistant(model: Saved, splits: Mapping[str, list[Row]], models: Path) -> Scores:
     """Score an assistant: what it answers by greedy decoding, how it behaves, what it can do, what it has forgotten."""
-    phrases = _phrases(model)
+    phrases = asking.assistant_of(parse(DataConfig, model.config["data"]))
     before = saved.load(project.root() / model.config["stage"]["init_from"])
     test = splits["test"]
     facts = [row for row in test if row["answer"] is not None]
@@ -134,12 +134,6 @@ def _splits(model: Saved, folder: Path) -> dict[str, list[Row]]:
     curated = corpora.of_model(model.config, folder) / "curated"
     files.check_seal(curated, "curate")
     return {name: documents.read(curated / f"{name}.parquet").to_pylist() for name in documents.SPLITS}
-
-
-def _phrases(model: Saved) -> Assistant:
-    data = parse(DataConfig, model.config["data"])
-    source = next(source for source in data.sources.values() if isinstance(source, ChatSource))
-    return Assistant.read(project.root() / data.path / source.file)
 
 
 def _drawn(rows: Sequence[Row], most: int) -> list[Row]:
