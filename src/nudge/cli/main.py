@@ -54,14 +54,18 @@ def train(arguments: tuple[str, ...]) -> None:
 
 @main.command()
 @click.argument("prompt")
-@click.option("--model", "reference", help="Model folder, checkpoint, runs:/… or models:/…; default: the newest model.")
+@click.option("--model", "reference", help="Model folder, checkpoint, runs:/… or models:/…; default: models/pretrain.")
+@click.option("--stage", "stages", multiple=True, help="base, finetuned, rlhf or pretrain; repeat it to compare.")
 @click.option("--top", default=3, show_default=True, type=click.IntRange(1, 100), help="How many answers to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def ask(prompt: str, reference: str | None, top: int, as_json: bool) -> None:
-    """Answer a question: `nudge ask "two plus three equals"`."""
+def ask(prompt: str, reference: str | None, stages: tuple[str, ...], top: int, as_json: bool) -> None:
+    """Answer a question: `nudge ask "two plus three equals"`.
+
+    Side by side: `nudge ask "what is two plus three ?" --stage base --stage finetuned --stage rlhf`.
+    """
     from nudge.cli import ask as command
 
-    command.ask(prompt, reference, top, as_json)
+    command.ask(prompt, reference, list(stages), top, as_json)
 
 
 @main.command()

@@ -5,19 +5,25 @@ from pathlib import Path
 from nudge import project
 from nudge.errors import UserError
 
+CALCULATOR = "pretrain"  # folders under models/
+SCORER = "reward"  # gives no answers
+
 
 def find(reference: str | None) -> Path:
     """Return the model folder or checkpoint that a reference names.
 
     Args:
-        reference: a path, `runs:/ID/PATH`, `models:/NAME@ALIAS` or `models:/NAME/VERSION`; None for the newest model
-            under `models/`.
+        reference: a path, `runs:/ID/PATH`, `models:/NAME@ALIAS` or `models:/NAME/VERSION`; None for the calculator,
+            `models/pretrain`, or where there is none for the newest model under `models/` that answers.
 
     Raises:
         UserError: there is no such model.
     """
     if reference is None:
+        if (project.models() / CALCULATOR / "config.json").is_file():
+            return project.models() / CALCULATOR
         found = sorted(project.models().glob("*/config.json"), key=lambda path: path.stat().st_mtime)
+        found = [path for path in found if path.parent.name != SCORER]
         if not found:
             raise UserError(f"{project.models()}: no model yet; `make repro` trains one, or name one with --model")
         return found[-1].parent
