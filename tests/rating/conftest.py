@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 import torch
 
@@ -33,6 +34,7 @@ def rated_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     for cached in (project.root, project.home):
         cached.cache_clear()
     yield folder
+    mlflow.set_tracking_uri(None)  # what pushing and pulling set
     for cached in (project.root, project.home):
         cached.cache_clear()
 
