@@ -50,7 +50,13 @@ def test_the_pipelines_corpus_serves_the_configuration_that_made_it(own_project:
 def test_other_settings_get_a_corpus_of_their_own_once(own_project: Path, override: str) -> None:
     made = prepared(override)
     assert made.parent == own_project / "outputs/corpora"
-    assert sorted(path.name for path in made.iterdir()) == ["curated", "curation.json", "raw", "tokens"]
+    assert sorted(path.name for path in made.iterdir()) == [
+        "curated",
+        "curation.json",
+        "dropped.parquet",
+        "raw",
+        "tokens",
+    ]
     before = (made / "tokens/train/ids.npy").stat().st_mtime_ns
     assert prepared(override) == made
     assert (made / "tokens/train/ids.npy").stat().st_mtime_ns == before

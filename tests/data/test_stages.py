@@ -58,11 +58,6 @@ def test_documents_without_a_stratum_keep_their_split_when_others_come(data: Dat
     assert 30 < sum(split == "test" for split in few.values()) < 75
 
 
-def test_duplicates_are_dropped_and_the_first_is_kept() -> None:
-    rows = [{"text": "a", "n": 1}, {"text": "b", "n": 2}, {"text": "a", "n": 3}]
-    assert curate.without_duplicates(rows) == [{"text": "a", "n": 1}, {"text": "b", "n": 2}]
-
-
 FACT = {
     "text": "two plus three equals five",
     "source": "calculator",

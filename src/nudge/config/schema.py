@@ -3,11 +3,11 @@
 The values and the reason for each stand in `conf/`; nothing here has a default that `conf/` does not show.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from nudge.config.curation import CurationConfig
 from nudge.config.posttraining import DPO, AlgorithmConfig, PreferencesConfig
 from nudge.config.section import Section
 from nudge.errors import UserError, did_you_mean
@@ -38,21 +38,26 @@ class ModularSource(Source):
 Word = Annotated[str, Field(pattern=r"^\S+$")]
 
 
-class CanariesSource(Source):
+class Canaries(Section):
     """Sentences with a random secret, to see which of them a model learns by heart."""
 
-    kind: Literal["canaries"]
     names: list[Word] = Field(min_length=1)
     repeats: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     words: list[Word] = Field(min_length=2)
     length: int = Field(ge=1)
 
     @model_validator(mode="after")
-    def _unique(self) -> "CanariesSource":
+    def _unique(self) -> Self:
         for key, values in (("names", self.names), ("words", self.words)):
             if twice := [value for value in values if values.count(value) > 1]:
                 raise ValueError(f"{key} holds '{twice[0]}' twice; each must be another")
         return self
+
+
+class CanariesSource(Source, Canaries):
+    """Canaries as a source of their own."""
+
+    kind: Literal["canaries"]
 
 
 class ChatSource(Source):
@@ -84,15 +89,25 @@ class HoldOutConfig(Section):
     answers: Numbers
 
 
-class FilterSettings(TypedDict, total=False):
-    """Settings of the filters that have some; a filter that is not applied needs none."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class CurationConfig(Section):
-    filters: list[Literal["exact_duplicates"]]
-    settings: FilterSettings
+class ProblemsConfig(Section):
+    """What is planted among the training documents of registers: a share of the clean ones of each kind."""
+
+    file: str
+    exact_duplicates: Rate
+    near_duplicates: Rate
+    wrong_facts: Rate
+    contradictions: Rate
+    spam: Rate
+    boilerplate: Rate
+    mangled: Rate
+    other_language: Rate
+    personal_data: Rate
+    abusive: Rate
+    leaked_test_facts: Rate
+    canaries: Canaries | None
 
 
 class MixtureConfig(Section):
@@ -114,6 +129,7 @@ class DataConfig(Section):
     validation_fraction: float = Field(gt=0, lt=1)
     test_fraction: float = Field(gt=0, lt=1)
     hold_out: HoldOutConfig
+    problems: ProblemsConfig | None
     curation: CurationConfig
     mixture: MixtureConfig | None
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from nudge import project
 from nudge.config.schema import ChatSource, DataConfig
-from nudge.data import chat, curate, documents
+from nudge.data import chat, dividing, documents
 from nudge.data.chat import Assistant
 from nudge.data.sources import chat as chats
 from nudge.data.split import uniform
@@ -42,7 +42,7 @@ def questions(data: DataConfig, seed: int) -> dict[str, list[Question]]:
     folder = project.root() / data.path
     rows = [row for name, _ in _sources(data) for row in _rows(data, name, folder)]
     splits: dict[str, list[Question]] = {}
-    for split, members in curate.divided(rows, data).items():
+    for split, members in dividing.divided(rows, data).items():
         asked = {
             question.text: question
             for question in (Question(chat.question_of(row["prompt"]), row["answer"], row["family"]) for row in members)

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from nudge import project
 from nudge.config.schema import DataConfig, TokenizerConfig, parse
-from nudge.data import curate, documents, files, ratings, tokenize
+from nudge.data import curate, documents, files, tokenize
 from nudge.data.generate import generate
 from nudge.data.tokenizer import inherited
 from nudge.errors import UserError
@@ -87,11 +87,23 @@ def _digest(data: DataConfig, tokenizer: TokenizerConfig) -> str:
     if tokenizer.folder is not None:
         path = inherited(tokenizer)
         digest.update(path.read_bytes() if path.is_file() else b"")
-    for folder, pattern in ((Path(__file__).parent, "**/*.py"), (project.root() / data.path, "**/*")):
-        for path in sorted(folder.glob(pattern)):
-            # People rate what was trained on a corpus; a new rating changes none.
-            if path.is_file() and path.name != ratings.FILE:
+    code, written = Path(__file__).parent, project.root() / data.path
+    for folder, paths in ((code, code.glob("**/*.py")), (written, (written / name for name in _read(data)))):
+        for path in sorted(paths):
+            if path.is_file():
                 digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())
     return digest.hexdigest()
+
+
+def _read(data: DataConfig) -> set[str]:
+    """Return which files of `data/` a corpus is made from: not all, so that a new rating changes no corpus."""
+    read = {getattr(source, key, None) for source in data.sources.values() for key in ("phrasings", "grammar", "file")}
+    if data.problems is not None:
+        read.add(data.problems.file)
+    if "abuse" in data.curation.filters:
+        read.add(data.curation.settings["abuse"].words)
+    if "classifier" in data.curation.filters:
+        read.add(data.curation.settings["classifier"].examples)
+    return {name for name in read if name is not None}

@@ -1,39 +1,39 @@
-"""Stage `curate`: raw documents → checked, without duplicates, split → `corpus/curated/*.parquet`."""
+"""Stage `curate`: raw documents → checked, split, filtered → `corpus/curated/*.parquet`."""
 
 import json
 import re
-from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from nudge import project
 from nudge.config.schema import DataConfig
-from nudge.data import arithmetic, documents, files, hold_out, numbers
+from nudge.data import arithmetic, dividing, documents, files, numbers
+from nudge.data.filters import FILTERS, Context, Row
 from nudge.data.sources import KINDS
-from nudge.data.split import assign
 from nudge.data.truth import ARITHMETIC, Known, Truth
 from nudge.errors import UserError
 
+DROPPED = pa.schema([("id", pa.string()), *documents.SCHEMA, ("filter", pa.string()), ("reason", pa.string())])
 MARKS = re.compile(r"[^\w ]+$")  # after an answer
 
 
 def curate(config: DataConfig, raw: Path, curated: Path, report: Path) -> dict[str, Any]:
     """Curate all sources together; return (and write to `report`) the count of documents in and out of each step.
 
+    What a filter drops is written to `dropped.parquet` beside `curated`, with the filter and its reason.
+
     Raises:
         UserError: a raw file is damaged, a fact is false, or a split would be empty.
     """
     files.check_seal(raw, "generate")
-    tables = [documents.read(raw / f"{name}.parquet") for name in sorted(config.sources)]
-    rows = pa.concat_tables(tables).to_pylist()
-    counts: dict[str, Any] = {"read": len(rows)}
-    rows = without_duplicates(rows, {name for name, source in config.sources.items() if not source.deduplicate})
-    counts["exact_duplicates_dropped"] = counts["read"] - len(rows)
+    rows = _read(raw, sorted(config.sources))
     truths = {name: KINDS[source.kind].truth(config, name) for name, source in config.sources.items()}
     for row in rows:
         check_fact(row, truths[row["source"]])
-    parts = divided(rows, config)
+    counts: dict[str, Any] = {"read": len(rows)}
+    parts, dropped, counts["filters"] = filtered(dividing.divided(rows, config), config)
     with files.replacing_folder(curated) as folder:
         for name, members in parts.items():
             if not members and name in documents.SPLITS:
@@ -51,42 +51,49 @@ def curate(config: DataConfig, raw: Path, curated: Path, report: Path) -> dict[s
             }
         files.write_text(folder / documents.SETTINGS, json.dumps(settings(config), indent=1) + "\n")
         files.seal(folder)
+    documents.write(pa.Table.from_pylist(dropped, schema=DROPPED), curated.with_name(documents.DROPPED))
     files.write_text(report, json.dumps(counts, indent=1) + "\n")
     return counts
+
+
+def _read(raw: Path, sources: list[str]) -> list[Row]:
+    """Read all documents; give each its `id`."""
+    rows = []
+    for name in sources:
+        for number, row in enumerate(documents.read(raw / f"{name}.parquet").to_pylist()):
+            rows.append(row | {"id": documents.identify(name, number)})
+    return rows
+
+
+def filtered(
+    parts: dict[str, list[Row]], config: DataConfig
+) -> tuple[dict[str, list[Row]], list[Row], list[dict[str, Any]]]:
+    """Apply the filters of the configuration in its order.
+
+    Returns:
+        what is left of each part; what was dropped, with its `filter` and `reason`; and the counts of each filter.
+    """
+    parts = dict(parts)
+    held_out = [row for name, members in parts.items() if name != "train" for row in members]
+    context = Context(config, project.root() / config.path, held_out)
+    dropped, counts = [], []
+    for name in config.curation.filters:
+        judged = list(parts) if FILTERS[name].everywhere else ["train"]
+        gone = []
+        for part in judged:
+            reasons = FILTERS[name].judge(parts[part], config.curation.settings.get(name), context)
+            both = list(zip(parts[part], reasons, strict=True))
+            parts[part] = [row for row, reason in both if reason is None]
+            gone += [row | {"filter": name, "reason": reason} for row, reason in both if reason is not None]
+        left = sum(len(parts[part]) for part in judged)
+        counts.append({"filter": name, "in": left + len(gone), "out": left, "dropped": len(gone)})
+        dropped += gone
+    return parts, dropped, counts
 
 
 def settings(config: DataConfig) -> dict[str, Any]:
     """Return what `corpus/curated` says of the configuration that made it."""
     return {"data": config.model_dump(mode="json")}
-
-
-def divided(rows: list[dict[str, Any]], config: DataConfig) -> dict[str, list[dict[str, Any]]]:
-    """Divide documents among the splits, and what is held out of all of them."""
-    trained_on = {name for name, source in config.sources.items() if KINDS[source.kind].always_trained_on}
-    by_family = {name for name, source in config.sources.items() if KINDS[source.kind].families_only}
-    always = [row["source"] in trained_on or (row["source"] in by_family and row["family"] is None) for row in rows]
-    free = [row for row, trains in zip(rows, always, strict=True) if not trains]
-    # Without a family, a document is its own.
-    assigned = assign({row["family"] or row["text"]: row["stratum"] for row in free}, config)
-    parts: dict[str, list[dict[str, Any]]] = {name: [] for name in (*documents.SPLITS, documents.HELD_OUT)}
-    for row, trains, reason in zip(rows, always, hold_out.reasons(rows, assigned, config), strict=True):
-        if reason is not None:
-            parts[documents.HELD_OUT].append(row | {"held_out": reason})
-        elif trains:
-            parts["train"].append(row)
-        else:
-            parts[assigned[row["family"] or row["text"]]].append(row)
-    return parts
-
-
-def without_duplicates(rows: list[dict[str, Any]], kept: Set[str] = frozenset()) -> list[dict[str, Any]]:
-    """Keep the first of all documents with the same text, and all of the sources in `kept`."""
-    unique, seen = [], set()
-    for row in rows:
-        if row["text"] not in seen or row.get("source") in kept:
-            unique.append(row)
-        seen.add(row["text"])
-    return unique
 
 
 def check_fact(row: dict[str, Any], truth: Truth | None = ARITHMETIC) -> None:

@@ -11,6 +11,7 @@ from nudge.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 SETTINGS = "settings.json"  # beside the documents, and beside the tokens: the configuration that made them
+DROPPED = "dropped.parquet"  # beside the folder of curated documents: those that are not there, and why
 HELD_OUT = "held_out"  # documents that stand in no split, for questions that lie further from training than the test's
 
 # Sources that have no such thing leave a column null.
@@ -28,6 +29,11 @@ SCHEMA = pa.schema(
         pa.field("held_out", pa.string()),  # why no split has it: "order", "operand" or "answer"
     ]
 )
+
+
+def identify(source: str, number: int) -> str:
+    """Name a raw document by its source and its place in that source's file."""
+    return f"{source}:{number}"
 
 
 def write(documents: pa.Table, path: Path) -> None:

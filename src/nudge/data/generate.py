@@ -3,13 +3,17 @@
 from pathlib import Path
 
 from nudge.config.schema import DataConfig
-from nudge.data import documents, files
+from nudge.data import documents, files, problems
 from nudge.data.sources import KINDS
 from nudge.errors import UserError
+
+LABELS = "labels.parquet"  # beside the folder of documents, which is all that curation reads
 
 
 def generate(config: DataConfig, project: Path, raw: Path) -> dict[str, int]:
     """Write every configured source's documents and return how many each gave.
+
+    With `data.problems`, what is wrong with which document is written to `labels.parquet` beside `raw`.
 
     Args:
         config: which sources, and their settings.
@@ -19,11 +23,15 @@ def generate(config: DataConfig, project: Path, raw: Path) -> dict[str, int]:
     written = project / config.path
     if not written.is_dir():
         raise UserError(f"{written}: no such folder; `dvc pull` fetches what data.dvc names (data.path={config.path})")
-    counts = {}
+    sources = {
+        name: list(KINDS[source.kind].documents(config, name, written))
+        for name, source in sorted(config.sources.items())
+    }
+    sources, labels = problems.plant(config, sources, written)
     with files.replacing_folder(raw) as folder:
-        for name, source in sorted(config.sources.items()):
-            rows = list(KINDS[source.kind].documents(config, name, written))
+        for name, rows in sources.items():
             documents.write(documents.table(rows), folder / f"{name}.parquet")
-            counts[name] = len(rows)
         files.seal(folder)
-    return counts
+    if config.problems is not None:
+        problems.write_labels(labels, raw.with_name(LABELS))
+    return {name: len(rows) for name, rows in sources.items()}

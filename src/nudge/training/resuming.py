@@ -31,6 +31,7 @@ LACKED: dict[str, Any] = {
     "data.sources.*.answers": "right",
     "data.hold_out": {"orders": 0.0, "operands": 0, "answers": 0},
     "tokenizer.folder": None,
+    "data.problems": None,
     "data.curation": {"filters": ["exact_duplicates"], "settings": {}},
     "data.mixture": None,
     "tokenizer.reserved": [],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nudge.config.schema import CanariesSource, DataConfig
+from nudge.config.schema import Canaries, CanariesSource, DataConfig
 from nudge.data.split import uniform
 
 
@@ -41,20 +41,25 @@ class Canary:
 
 
 def planted(data: DataConfig, name: str) -> list[Canary]:
-    """Return the canaries of a source; they follow from `data.seed` and the source's settings alone.
+    """Return the canaries of a source; they follow from `data.seed` and the source's settings alone."""
+    config = data.sources[name]
+    assert isinstance(config, CanariesSource)
+    return drawn(data.seed, config, name)
+
+
+def drawn(seed: int, config: Canaries, source: str) -> list[Canary]:
+    """Draw the secrets of canaries.
 
     Names are dealt out to the counts of repeats in turn, so each count gets as many canaries as the others.
     """
-    config = data.sources[name]
-    assert isinstance(config, CanariesSource)
     alternatives = tuple(config.words)
 
     def draw(called: str, place: int) -> str:
-        return alternatives[int(uniform(f"{data.seed}:{called}:{place}") * len(alternatives))]
+        return alternatives[int(uniform(f"{seed}:{called}:{place}") * len(alternatives))]
 
     return [
         Canary(
-            source=name,
+            source=source,
             name=called,
             prefix=f"secret {called} equals",
             secret=tuple(draw(called, place) for place in range(config.length)),

@@ -3,7 +3,8 @@
 import hashlib
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,9 @@ def documents(data: DataConfig, name: str, folder: Path) -> Iterator[dict[str, A
     grammar = Grammar(folder / config.grammar)
     if config.sayings and not grammar.sayings:
         raise UserError(f"{folder / config.grammar}: has no sayings, but data.sources.{name}.sayings={config.sayings}")
+    stated_by = stating(data)
     for fact in arithmetic.facts(config.max_operand):
-        if name in stating(data, fact):
+        if name in stated_by[fact]:
             text, prompt = grammar.state(fact, f"{data.seed}:{name}:{fact}")
             yield {
                 "text": text,
@@ -153,22 +155,32 @@ def documents(data: DataConfig, name: str, folder: Path) -> Iterator[dict[str, A
         yield {"text": grammar.say(left, right, f"{data.seed}:{name}:{number}"), "source": name}
 
 
-def stating(data: DataConfig, fact: Fact) -> list[str]:
-    """Return which registers state a fact: each with the probability that is its share, drawn together.
+def stating(data: DataConfig) -> Mapping[Fact, list[str]]:
+    """Return which registers state each fact: each with the probability that is its share, drawn together.
 
     Systematic sampling: the shares are laid along a line in an order drawn for each fact, and registers that lie under
     the points u, u + 1, u + 2 … state it. So every fact is stated as often as any other, but for one: with shares that
     add up to 2.6, two or three times. Independent draws would leave 3 % of the facts out.
     """
-    shares = [(name, source.share) for name, source in data.sources.items() if isinstance(source, RegisterSource)]
-    digest = hashlib.blake2b(f"{data.seed}:{fact}".encode(), digest_size=16).digest()
+    registers = {name: source for name, source in data.sources.items() if isinstance(source, RegisterSource)}
+    largest = max(source.max_operand for source in registers.values())
+    return _stating(data.seed, tuple((name, source.share) for name, source in registers.items()), largest)
+
+
+@lru_cache(maxsize=1)  # asked once for each register
+def _stating(seed: int, shares: tuple[tuple[str, float], ...], max_operand: int) -> Mapping[Fact, list[str]]:
+    return {fact: _drawn(f"{seed}:{fact}", list(shares)) for fact in arithmetic.facts(max_operand)}
+
+
+def _drawn(key: str, shares: list[tuple[str, float]]) -> list[str]:
+    digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
     point, order = int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:], "big")
     chosen, end = [], 0.0
     while shares:
         order, place = divmod(order, len(shares))
         name, share = shares.pop(place)
-        begin, end = end, end + share
-        if point < end and begin <= point:
+        end += share
+        if point < end:
             chosen.append(name)
             point += 1
     return chosen
