@@ -302,7 +302,7 @@ def test_a_thousand_metrics_at_once_go_out_in_allowed_requests(tiny: Make) -> No
     folder = Path(config.run_dir)
     folder.mkdir()
     run = MlflowRun(config, folder, "nudge train")
-    run.open(record.new(config, digests(config)), continues=False)
+    run.open(record.new(config, digests(config)), {}, continues=False)
     run.log_metrics({f"m{number}": float(number) for number in range(3 * METRICS_PER_REQUEST)}, step=1)
     run.close("FINISHED")
     assert run.version is not None

@@ -1,4 +1,4 @@
-"""`nudge ask`: one question, the answer, how sure the model is, and what else it considered; or several models' answers."""
+"""`nudge ask`: one question, the answer, how sure the model is, and what else it considered; of one model or several."""
 
 import json
 import math

@@ -16,9 +16,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from nudge.config.composition import computed
-from nudge.config.schema import ModelConfig, parse
+from nudge.config.schema import LoraConfig, ModelConfig, parse
 from nudge.data import files, tokenizer
 from nudge.errors import UserError
+from nudge.model import lora
 from nudge.model.decoder import Decoder
 from nudge.model.reward import RewardModel
 
@@ -200,6 +201,8 @@ def _read_checkpoint(path: Path) -> Parts:
         words = Tokenizer.from_str(parameters["tokenizer"])
     except Exception as error:  # torch raises anything from EOFError to UnpicklingError for a damaged file
         raise UserError(f"{path}: not a checkpoint of nudge ({str(error).splitlines()[0]})") from error
+    if (adapted := parameters["config"]["stage"].get("lora")) is not None:
+        weights = lora.merged(weights, parse(LoraConfig, adapted, str(path)))
     return parameters["config"]["model"], weights, words, parameters["config"]
 
 

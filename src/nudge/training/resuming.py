@@ -12,7 +12,7 @@ import nudge
 from nudge.config.schema import Config
 from nudge.data import corpora
 from nudge.errors import UserError
-from nudge.training import checkpoints
+from nudge.training import checkpoints, inputs
 from nudge.training.tracking import record, store
 from nudge.training.tracking.journal import FILE as JOURNAL
 from nudge.training.tracking.journal import Journal
@@ -187,10 +187,19 @@ def _means_as_before(key: str, value: Any) -> bool:
 
 
 def digests(config: Config) -> dict[str, str]:
-    """Return digests of what a run depends on beside its configuration: the tokens, and the code that trains."""
+    """Return digests of what a run depends on beside its configuration: what it reads, and the code that trains.
+
+    `data` covers the tokens, and the models and ratings that the stage builds upon.
+
+    Raises:
+        UserError: something that it reads is not there.
+    """
     code = hashlib.blake2b(digest_size=8)
     package = Path(nudge.__file__).parent
     for path in sorted([*package.glob("model/**/*.py"), *package.glob("training/**/*.py")]):
         code.update(path.read_bytes())
     manifest = corpora.prepare(config.data, config.tokenizer) / "tokens" / "manifest.json"
-    return {"code": code.hexdigest(), "data": hashlib.blake2b(manifest.read_bytes(), digest_size=8).hexdigest()}
+    data = hashlib.blake2b(manifest.read_bytes(), digest_size=8)
+    for role, digest in sorted(inputs.digests(config).items()):
+        data.update(f"{role} {digest}\n".encode())
+    return {"code": code.hexdigest(), "data": data.hexdigest()}

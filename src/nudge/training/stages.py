@@ -13,7 +13,7 @@ from nudge.config.posttraining import DPO, GRPO, PPO
 from nudge.config.schema import Config, FinetuneStage, PretrainStage, RewardStage, RlhfStage
 from nudge.data import corpora, tokenizer
 from nudge.errors import UserError
-from nudge.model import saved
+from nudge.model import lora, saved
 from nudge.model.decoder import Decoder
 from nudge.model.reward import RewardModel
 from nudge.model.saved import Saved
@@ -62,6 +62,8 @@ def build(config: Config) -> Stage:
         case FinetuneStage():
             corpus = Corpus(config, corpora.prepare(config.data, config.tokenizer), config.stage.loss_on)
             start = start_from(config, config.stage.init_from, corpus.tokenizer)
+            if config.stage.lora is not None:
+                lora.adapt(start.model, config.stage.lora, torch.Generator().manual_seed(config.seed))
             module = Pretraining(
                 config, corpus.tokenizer.to_str(), start.model.train(), corpus.scored, config.stage.loss_on
             )

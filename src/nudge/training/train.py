@@ -17,7 +17,7 @@ from nudge.config.schema import Config
 from nudge.data import files
 from nudge.errors import RunError, Stopped, UserError, did_you_mean
 from nudge.model import saved, snapshots
-from nudge.training import checkpoints, endings, machine, ranks, resuming, run_folder, stages
+from nudge.training import checkpoints, endings, inputs, machine, ranks, resuming, run_folder, stages
 from nudge.training.callbacks.curves import Curves
 from nudge.training.callbacks.finite import Finite
 from nudge.training.callbacks.gradients import Gradients
@@ -125,15 +125,17 @@ def _open(run: MlflowRun, config: Config, folder: Path, start: Start) -> None:
     if reachable:
         dead_runs.close_all(besides=folder)
     digests = resuming.digests(config)
+    tags = inputs.tags(config) if reachable else {}
     if start.continues is not None:
         step = checkpoints.load(start.checkpoint)["global_step"] if start.checkpoint else 0
         print(f"{folder}: goes on after step {step}", file=sys.stderr)
-        run.open(record.continued(start.continues, config, digests, step), continues=True, reachable=reachable)
+        opened = record.continued(start.continues, config, digests, step)
+        run.open(opened, tags, continues=True, reachable=reachable)
         return
     run_folder.clear(folder, start.checkpoint)
     if start.branches_from is not None and start.checkpoint is not None:
         run_folder.branch(start.branches_from, folder, start.checkpoint)
-    run.open(record.new(config, digests, start.checkpoint), continues=False, reachable=reachable)
+    run.open(record.new(config, digests, start.checkpoint), tags, continues=False, reachable=reachable)
 
 
 def _log_files(folder: Path, run: MlflowRun, samples: Samples) -> None:

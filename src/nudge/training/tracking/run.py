@@ -72,11 +72,12 @@ class MlflowRun(Logger):
         return self._sender.record
 
     @rank_zero_only  # type: ignore[misc]
-    def open(self, opened: Record, continues: bool, reachable: bool = True) -> None:
+    def open(self, opened: Record, upon: Mapping[str, str], continues: bool, reachable: bool = True) -> None:
         """Create the run with its parameters, tags, dataset and `config.yaml`, or open it again.
 
         Args:
             opened: the run, as its `run.json` shall say.
+            upon: tags that lead to what the run builds upon.
             continues: whether it has begun already.
             reachable: whether the store has answered just now.
 
@@ -84,7 +85,7 @@ class MlflowRun(Logger):
             RunError: the store doesn't answer any more.
         """
         config, tracking = self._config, self._config.tracking
-        tags = lineage.tags(config) | {key: str(value) for key, value in tracking.tags.items()}
+        tags = lineage.tags(config) | dict(upon) | {key: str(value) for key, value in tracking.tags.items()}
         begin = [
             {"params": _flat(config.model_dump(mode="json"))},
             {"tags": _cleaned(tags)},
