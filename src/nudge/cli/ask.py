@@ -1,4 +1,4 @@
-"""`nudge ask`: one question, the answer, how sure the model is, and what else it considered; of one model or several."""
+"""`nudge ask`: one question, the answer, how sure a model is, and what else it considered; of one or more."""
 
 import json
 import math

@@ -59,3 +59,13 @@ def judge(assistant: Assistant, pair: Pair, expected: int | None) -> tuple[Choic
     better, worse = (of_a, of_b) if of_a.total > of_b.total else (of_b, of_a)
     why = max(CRITERIA, key=lambda criterion: getattr(better, criterion) - getattr(worse, criterion))
     return "A" if better is of_a else "B", why
+
+
+def ceiling(flip_rate: float, ties: float) -> float:
+    """Return the share of a rater's choices that who knows the rubric can foresee, at most.
+
+    Args:
+        flip_rate: how often the rater slips.
+        ties: share of pairs between which the rubric is indifferent: of these nobody can foresee more than half.
+    """
+    return (1 - ties) * (1 - flip_rate) + ties / 2

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nudge import project
 from nudge.config.schema import RewardStage, parse
-from nudge.data import chat, corpora, documents, ratings, tokenizer
+from nudge.data import chat, corpora, documents, raters, ratings, tokenizer
 from nudge.data.ratings import Rating
 from nudge.evaluation import intervals
 from nudge.model import reward, saved
@@ -24,8 +24,8 @@ def measure(folder: Path) -> Row:
 
     Returns:
         `{"loss", "raters": [{"rater", "flip_rate", "ceiling", "count", "right", "share", "low", "high", "of_ceiling"}],
-        "calibration": [{"from", "to", "count", "predicted", "chosen"}]}`. The ceiling is 1 − flip rate: nobody can
-        tell which choices are flipped; None for people. Calibration is against the raters that it was trained on.
+        "calibration": [{"from", "to", "count", "predicted", "chosen"}]}`. The ceiling is what is left of 1 − flip rate
+        after coin tosses; None for people. Calibration is against the raters that it was trained on.
     """
     model = saved.load_reward(folder)
     stage = parse(RewardStage, model.config["stage"])
@@ -33,11 +33,11 @@ def measure(folder: Path) -> Row:
     held_out = set(map(chat.question_of, documents.read(curated / "validation.parquet")["prompt"].to_pylist()))
     rated = [one for one in ratings.read(project.root() / stage.ratings) if one.prompt in held_out]
     margin_N = margins(model, rated)
-    raters = sorted({(one.rater, one.flip_rate) for one in rated}, key=str)
+    everybody = sorted({(one.rater, one.flip_rate) for one in rated}, key=str)
     own = [one.rater in stage.raters or (not one.simulated and "people" in stage.raters) for one in rated]
     return {
         "loss": float(np.mean(np.logaddexp(0.0, -margin_N[own]))) if any(own) else None,
-        "raters": [_agreement(rater, flip, rated, margin_N) for rater, flip in raters],
+        "raters": [_agreement(rater, flip, rated, margin_N) for rater, flip in everybody],
         "calibration": calibration(margin_N[own]),
     }
 
@@ -80,7 +80,8 @@ def calibration(margin_N: NDArray[np.float64]) -> list[Row]:
 def _agreement(rater: str, flip: float | None, rated: list[Rating], margin_N: NDArray[np.float64]) -> Row:
     own_N = np.array([one.rater == rater for one in rated])
     found = intervals.share(int((margin_N[own_N] > 0).sum()), int(own_N.sum()))
-    ceiling = None if flip is None else 1 - flip
+    ties = float(np.mean([one.why == raters.COIN for one in rated if one.rater == rater]))
+    ceiling = None if flip is None else raters.ceiling(flip, ties)
     share = found["share"]
     return {
         "rater": rater,

@@ -128,8 +128,7 @@ def _raters(everything: Iterable[Rating], split_of: dict[str, str]) -> list[dict
                 "count": len(some),
                 "chose_A": share(sum(one.choice == "A" for one in some), len(some)),
                 "why": dict(sorted(Counter(one.why.split(":")[0] for one in some).items())),
-                # The most that anybody who knows the rubric can expect to get right.
-                "ceiling": None if flip_rate is None else (1 - ties) * (1 - flip_rate) + ties / 2,
+                "ceiling": None if flip_rate is None else raters.ceiling(flip_rate, ties),
             }
         )
     return rows
