@@ -12,15 +12,22 @@ import pytest
 from tests.conftest import Pipeline, read_json
 
 CHAIN = ["compose", "generate", "curate", "tokenize", "pretrain", "evaluate"]
-EXAMINING = ["probe@planted", "probe@shuffled", "memory", "insight", "report"]
+RAW = ["generate-mixture", "curate-mixture", "tokenize-mixture"]
+ASSISTANT = [*RAW, "base", "finetune", "preferences", "reward", "rlhf"]
+EXAMINING = ["curation", "probe@planted", "probe@shuffled", "memory", "insight", "report"]
 PROBES = {"probe@planted", "probe@shuffled"}
 TRAINED = {"pretrain", *PROBES}
+TUNED = {"finetune", "reward", "rlhf"}
 DATA = {"generate", "curate"}
 
 
 def ran(output: str) -> list[str]:
     """Return the stages that `dvc repro` ran, in order."""
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def read_lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -32,7 +39,8 @@ def replace(path: Path, old: str, new: str) -> None:
 def test_the_default_run_is_accurate_on_families_never_seen(pipeline: Pipeline) -> None:
     folder, _, output = pipeline
     assert [stage for stage in ran(output) if stage in CHAIN] == CHAIN
-    assert sorted(ran(output)) == sorted(CHAIN + EXAMINING)
+    assert [stage for stage in ran(output) if stage in ASSISTANT] == ASSISTANT
+    assert sorted(ran(output)) == sorted(CHAIN + ASSISTANT + EXAMINING)
     assert ran(output)[-1] == "report"
     metrics = read_json(folder / "reports/metrics.json")["pretrain"]
     test = metrics["test"]
@@ -103,11 +111,16 @@ def test_an_unselected_group_reruns_only_the_composition(restored: Pipeline) -> 
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [
-        ("conf/optimizer/muon.yaml", "momentum: 0.95", "momentum: 0.9", TRAINED),
+        ("conf/optimizer/muon.yaml", "momentum: 0.95", "momentum: 0.9", {*TRAINED, "base"}),
         ("conf/model/calculator.yaml", "layers: 2", "layers: 1", TRAINED),
-        ("conf/config.yaml", "seed: 0", "seed: 5", TRAINED),
-        ("conf/optimizer/muon.yaml", "lr: 0.02", "lr: 0.01", {"pretrain", "probe@shuffled"}),
+        ("conf/model/assistant.yaml", "layers: 2", "layers: 1", {"base", *TUNED}),
+        ("conf/config.yaml", "seed: 0", "seed: 5", {*TRAINED, "base", *TUNED}),
+        ("conf/optimizer/muon.yaml", "lr: 0.02", "lr: 0.01", {"pretrain", "probe@shuffled", "base"}),
         ("conf/config.yaml", "optimizer: muon", "optimizer: adamw", {"pretrain"}),
+        ("conf/stage/reward.yaml", "batch_size: 64", "batch_size: 32", {"reward"}),
+        ("conf/preferences/default.yaml", "held_out_pairs: 600", "held_out_pairs: 500", {"preferences"}),
+        ("conf/data/mixture.yaml", "spam: 0.02", "spam: 0.03", {"generate-mixture", "curate-mixture", "base"}),
+        ("conf/data/chat.yaml", "refusals: 2000", "refusals: 1000", TUNED),
         ("conf/tokenizer/word.yaml", "max_vocabulary: 65536", "max_vocabulary: 100", {"tokenize", *PROBES}),
         (
             "conf/data/calculator.yaml",
@@ -158,9 +171,26 @@ def test_dvc_shows_parameters_metrics_plots_and_the_graph(restored: Pipeline) ->
         assert title in page
     graph = run("dvc", "dag", "--dot").stdout
     told = [("pretrain", "insight"), ("probe@shuffled", "memory"), ("memory", "report"), ("insight", "report")]
-    for edge in [*pairwise(CHAIN[1:]), *told]:
+    tuned = [("finetune", "rlhf"), ("rlhf", "evaluate"), ("curate-mixture", "curation")]
+    for edge in [*pairwise(CHAIN[1:]), *pairwise(ASSISTANT), *told, *tuned]:
         assert f'"{edge[0]}" -> "{edge[1]}"' in graph
     assert '"data.dvc" -> "generate"' in graph
+
+
+def test_a_new_rating_reruns_the_reward_and_what_follows_and_nothing_before(restored: Pipeline) -> None:
+    folder, run, _ = restored
+    rated = read_lines(folder / "corpus/preferences/ratings.jsonl")
+    rating = next(one for one in rated if one["simulated"])
+    mine = rating | {"rater": "a test", "simulated": False, "flip_rate": None}
+    (folder / "data/ratings.jsonl").write_text(json.dumps(mine) + "\n")
+    try:
+        changed = json.loads(run("dvc", "status", "--json").stdout)
+        assert set(changed) == {"data.dvc", "preferences"}
+        assert run("dvc", "repro", "--single-item", "preferences").returncode == 0
+        after = json.loads(run("dvc", "status", "--json").stdout)
+        assert set(after) - {"data.dvc"} == {"reward", "rlhf", "evaluate", "report"}
+    finally:
+        (folder / "data/ratings.jsonl").write_text("")
 
 
 def test_an_experiment_trains_with_changed_values(restored: Pipeline) -> None:
