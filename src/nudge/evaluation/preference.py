@@ -45,13 +45,13 @@ def measure(folder: Path) -> Row:
 def margins(model: SavedReward, rated: list[Rating]) -> NDArray[np.float64]:
     """Return how much more the chosen answer of each rating scores than the other, [N]."""
     texts = [
-        (chat.document_of(one.prompt, getattr(one, side)) for side in (one.choice, "B" if one.choice == "A" else "A"))
+        chat.document_of(one.prompt, getattr(one, side))
         for one in rated
+        for side in (one.choice, "B" if one.choice == "A" else "A")
     ]
-    flat = [text for pair in texts for text in pair]
-    for text in flat:
+    for text in texts:
         tokenizer.check_known(model.tokenizer, text)
-    ids = [encoding.ids for encoding in model.tokenizer.encode_batch(flat)]
+    ids = [encoding.ids for encoding in model.tokenizer.encode_batch(texts)]
     scores_N2 = reward.scores(model.model, ids).numpy().astype(np.float64).reshape(-1, 2)
     return np.asarray(scores_N2[:, 0] - scores_N2[:, 1])
 
