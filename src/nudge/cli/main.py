@@ -197,6 +197,14 @@ def tokenize(name: str | None) -> None:
     stages.tokenize(name)
 
 
+@main.command(short_help="Pipeline stage: corpus/mixture → reports/curation_mixture.json.")
+def curation() -> None:
+    """Measure how much of what was planted the filters found."""
+    from nudge.cli import stages
+
+    stages.curation()
+
+
 @main.command(short_help="Pipeline stage: models/ → reports/.")
 def evaluate() -> None:
     """Score the models on documents that they have and have not seen."""

@@ -47,6 +47,13 @@ def _corpus(name: str | None) -> Path:
     return project.corpus() / name if name else project.corpus()
 
 
+def curation() -> None:
+    """Write reports/curation_mixture.json."""
+    from nudge.evaluation import curation
+
+    _tell("curation", curation.summary(curation.curation(_corpus("mixture"), project.reports())))
+
+
 def evaluate() -> None:
     """Write reports/metrics.json, reports/errors.csv and reports/accuracy.csv."""
     from nudge.evaluation.evaluate import evaluate
