@@ -16,6 +16,8 @@ from nudge.errors import UserError
 
 def judge(rows: list[Row], settings: ClassifierFilter, context: Context) -> Reasons:
     """Drop documents that are bad with at least the asked probability."""
+    if not rows:
+        return []
     texts = [numbers.masked(row["text"]) for row in rows]
     places = {text: place for place, text in enumerate(dict.fromkeys(texts))}  # few texts differ but in numbers
     bad = _trained(context.folder / settings.examples, settings).predict_proba(list(places))[:, 1]

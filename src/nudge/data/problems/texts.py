@@ -16,9 +16,11 @@ def exact_duplicates(scene: Scene, count: int) -> Iterator[Planted]:
 def near_duplicates(scene: Scene, count: int) -> Iterator[Planted]:
     """Yield copies with one or two words or marks more, less or others; all numbers stay."""
     for row in scene.random.sample(scene.train, min(count, len(scene.train))):
-        asked, said = row["prompt"].split(), row["text"].removeprefix(row["prompt"]).split()
-        for _ in range(scene.random.choice((1, 1, 2))):
-            asked = _edited(scene, asked)
+        before, said = row["prompt"].split(), row["text"].removeprefix(row["prompt"]).split()
+        asked = before
+        while asked == before:  # a second change may take back the first
+            for _ in range(scene.random.choice((1, 1, 2))):
+                asked = _edited(scene, asked)
         prompt = " ".join(asked)
         change = {"text": f"{prompt} {' '.join(said)}", "prompt": prompt}
         yield Planted(_after(scene, row, change), f"of {row['text']}")
@@ -95,7 +97,8 @@ def _edited(scene: Scene, words: list[str]) -> list[str]:
     marks = [place for place, word in enumerate(words) if word in (",", ":", ".", "!", "?", ";", "#", "(", ")")]
     if marks and scene.random.random() < 0.5:
         place = scene.random.choice(marks)
-        words[place : place + 1] = scene.random.choice(([], [","], [";"], [":"]))
+        others = [[], *([mark] for mark in (",", ";", ":") if mark != words[place])]
+        words[place : place + 1] = scene.random.choice(others)
         return words
     # Not within a number: "forty really two" is none.
     inside = [a in NUMBER_WORDS and b in NUMBER_WORDS for a, b in pairwise(words)]
