@@ -187,6 +187,12 @@ def test_held_out_documents_are_left_alone(in_project: Path) -> None:
     assert len(left["validation"]) == 1
 
 
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_to_which_nothing_is_left_says_nothing(name: str) -> None:
+    # The classifier's library raised on an empty list.
+    assert judged(name, []) == []
+
+
 def test_no_filter_leaves_everything(in_project: Path) -> None:
     before = parts("a", "a", "you nitwit")
     left, dropped, counts = curate.filtered(before, compose(["data=mixture", "data.curation.filters=[]"]).data)
