@@ -204,7 +204,7 @@ def _asked(one: Pair) -> Pair:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        content = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8-sig")  # some editors put a mark before the first line
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; an empty one holds no ratings") from error
     except (OSError, UnicodeDecodeError) as error:
