@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from nudge.config.schema import DataConfig
-from nudge.data import documents, hold_out
+from nudge.config.schema import ChatSource, DataConfig, RegisterSource
+from nudge.data import arithmetic, documents, hold_out
 from nudge.data.sources import KINDS
 from nudge.data.split import assign
 
@@ -17,7 +17,7 @@ def divided(rows: list[Row], config: DataConfig) -> dict[str, list[Row]]:
     always = [row["source"] in trained_on or (row["source"] in by_family and row["family"] is None) for row in rows]
     free = [row for row, trains in zip(rows, always, strict=True) if not trains]
     # Without a family, a document is its own.
-    assigned = assign({row["family"] or row["text"]: row["stratum"] for row in free}, config)
+    assigned = assign(_stateable(config) | {row["family"] or row["text"]: row["stratum"] for row in free}, config)
     parts: dict[str, list[Row]] = {name: [] for name in (*documents.SPLITS, documents.HELD_OUT)}
     for row, trains, reason in zip(rows, always, hold_out.reasons(rows, assigned, config), strict=True):
         if reason is not None:
@@ -27,3 +27,14 @@ def divided(rows: list[Row], config: DataConfig) -> dict[str, list[Row]]:
         else:
             parts[assigned[row["family"] or row["text"]]].append(row)
     return parts
+
+
+def _stateable(config: DataConfig) -> dict[str, str | None]:
+    """Return the strata of all families that sources could state which state only a part of them.
+
+    A family's split depends on the others of its stratum. If those that nobody happens to state were left out, a
+    family held out in one corpus would be trained on in another.
+    """
+    kinds = (ChatSource, RegisterSource)
+    largest = max((source.max_operand for source in config.sources.values() if isinstance(source, kinds)), default=-1)
+    return {fact.family: fact.stratum for fact in arithmetic.facts(largest)}
