@@ -4,6 +4,7 @@ One document form for fine-tuning, preferences, rewards and questions at a termi
 tokens of their own; the end token closes every answer.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,14 +94,17 @@ class Assistant:
         for key in KEYS:
             if not content.get(key):
                 raise UserError(f"{path}: '{key}' is missing or empty")
+        questions = _phrases(path, "questions", content["questions"])
+        for number, text in enumerate(questions):
+            _check_template(path, f"questions.{number}", text, needed=ASKED, known=ASKED)
         return Assistant(
-            questions=tuple(_templates(path, "questions", dict(enumerate(content["questions"])), ASKED)),
+            questions=questions,
             operations=_operations(path, content["operations"]),
             answers=_forms(path, content["answers"]),
-            polite=tuple(content["polite"]),
-            rude=tuple(content["rude"]),
-            refusal=str(content["refusal"]),
-            unknown_operations=tuple(content["unknown_operations"]),
+            polite=_phrases(path, "polite", content["polite"]),
+            rude=_phrases(path, "rude", content["rude"]),
+            refusal=_text(path, "refusal", content["refusal"]),
+            unknown_operations=_phrases(path, "unknown_operations", content["unknown_operations"]),
         )
 
     def asks(self, left: int, operation: str, right: int) -> list[str]:
@@ -136,7 +140,7 @@ class Assistant:
         said = " ".join(answer.split())
         for _, pattern in self._patterns:
             if match := pattern.fullmatch(said):
-                return numbers.parse(match["answer"])
+                return numbers.parse(match["answer"])  # None for number words that are no number, as "five twenty"
         return None
 
     def is_refusal(self, answer: str) -> bool:
@@ -145,40 +149,58 @@ class Assistant:
 
     @cached_property
     def _patterns(self) -> list[tuple[str, re.Pattern[str]]]:
-        return [(name, _pattern(form.text)) for name, form in self.answers.items()]
+        number = "(?:{0})(?: (?:{0}))*".format("|".join(sorted(numbers.NUMBER_WORDS)))
+        operation = "|".join(map(re.escape, self.operations.values()))
+        fields = {"left": number, "operation": operation, "right": number, "answer": number}
+        return [(name, _pattern(form.text, fields)) for name, form in self.answers.items()]
 
 
-def _pattern(template: str) -> re.Pattern[str]:
-    """Turn a template into an expression: the fields take words, never marks, so that no form hides in another."""
+def _pattern(template: str, fields: Mapping[str, str]) -> re.Pattern[str]:
+    """Turn a template into an expression: fields take what can stand there, so that no form hides in another."""
     parts = [
-        re.escape(literal) + (f"(?P<{name}>[a-z]+(?: [a-z]+)*)" if name else "")
+        re.escape(literal) + (f"(?P<{name}>{fields[name]})" if name else "")
         for literal, name, _, _ in Formatter().parse(template)
     ]
     return re.compile("".join(parts))
 
 
-def _templates(path: Path, key: str, templates: Mapping[Any, Any], needed: tuple[str, ...]) -> list[str]:
-    for name, text in templates.items():
-        if not isinstance(text, str):
-            raise UserError(f"{path}: {key}.{name} is no text")
-        try:
-            used = [field for _, field, _, _ in Formatter().parse(text) if field is not None]
-        except ValueError as error:
-            raise UserError(f"{path}: {key}.{name} {text!r}: {error}") from error
-        for field in used:
-            if field not in (*ASKED, "answer"):
-                raise UserError(f"{path}: {key}.{name} uses {{{field}}}{did_you_mean(field, (*ASKED, 'answer'))}")
-        for field in needed:
-            if used.count(field) != 1:
-                raise UserError(f"{path}: {key}.{name} must use {{{field}}} once, not {used.count(field)} times")
-    return list(templates.values())
+def _text(path: Path, key: str, text: Any) -> str:
+    """Return a text with single spaces, as answers are compared."""
+    if not isinstance(text, str) or not text.strip():
+        raise UserError(f"{path}: {key} is {text!r}; it must be a text")
+    return " ".join(text.split())
+
+
+def _phrases(path: Path, key: str, phrases: Any) -> tuple[str, ...]:
+    if not isinstance(phrases, list):
+        raise UserError(f"{path}: '{key}' must be a list of texts, each in a line that begins with '-'")
+    return tuple(_text(path, f"{key}.{number}", phrase) for number, phrase in enumerate(phrases))
+
+
+def _check_template(path: Path, key: str, text: str, needed: tuple[str, ...], known: tuple[str, ...]) -> None:
+    try:
+        used = [field for _, field, _, _ in Formatter().parse(text) if field is not None]
+    except ValueError as error:
+        raise UserError(f"{path}: {key} {text!r}: {error}") from error
+    for field in used:
+        if field not in known:
+            raise UserError(f"{path}: {key} uses {{{field}}}{did_you_mean(field, known)}")
+    for field in known:
+        if used.count(field) > 1 or (field in needed and field not in used):
+            raise UserError(f"{path}: {key} must use {{{field}}} once, not {used.count(field)} times")
+    if text.format(**{field: f"{{{field}}}" for field in known}) != text:
+        raise UserError(f"{path}: {key} {text!r}: a field is its name in braces, as {{{known[-1]}}}, and nothing more")
 
 
 def _operations(path: Path, said: Any) -> dict[str, str]:
     for operation in arithmetic.OPERATIONS:
         if not isinstance(said, dict) or not isinstance(said.get(operation), str):
             raise UserError(f"{path}: operations lacks a phrase for '{operation}'")
-    return dict(said)
+    for operation in said:
+        if operation not in arithmetic.OPERATIONS:
+            near = did_you_mean(str(operation), arithmetic.OPERATIONS)
+            raise UserError(f"{path}: operations: unknown operation '{operation}'{near}")
+    return {operation: _text(path, f"operations.{operation}", phrase) for operation, phrase in said.items()}
 
 
 def _forms(path: Path, content: Any) -> dict[str, Form]:
@@ -188,8 +210,9 @@ def _forms(path: Path, content: Any) -> dict[str, Form]:
     for name, form in content.items():
         if not isinstance(form, dict) or set(form) != {"text", "weight"}:
             raise UserError(f"{path}: answers.{name} needs 'text' and 'weight', and nothing else")
-        if not isinstance(form["weight"], int | float) or form["weight"] <= 0:
-            raise UserError(f"{path}: answers.{name}.weight is {form['weight']!r}; it must be above 0")
-        _templates(path, "answers", {name: form["text"]}, ("answer",))
-        forms[str(name)] = Form(form["text"], float(form["weight"]))
+        if not isinstance(form["weight"], int | float) or not 0 < form["weight"] < math.inf:
+            raise UserError(f"{path}: answers.{name}.weight is {form['weight']!r}; it must be a number above 0")
+        text = _text(path, f"answers.{name}.text", form["text"])
+        _check_template(path, f"answers.{name}", text, needed=("answer",), known=(*ASKED, "answer"))
+        forms[str(name)] = Form(text, float(form["weight"]))
     return forms
