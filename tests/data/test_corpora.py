@@ -82,6 +82,44 @@ def test_changed_writing_of_people_gives_another_corpus(own_project: Path) -> No
     assert "is" in train_texts(second)[0].split()
 
 
+def test_a_new_rating_gives_no_other_corpus(own_project: Path) -> None:
+    # All of data/ was hashed, so each rating would have made every corpus anew.
+    first = prepared(SMALL)
+    with (own_project / "data/ratings.jsonl").open("a") as file:
+        file.write("{}\n")
+    assert prepared(SMALL) == first
+
+
+MIXTURE = (
+    "data=mixture",
+    "tokenizer=chat",
+    "data.curation.filters=[exact_duplicates]",
+    *(
+        f"data.sources.{name}.max_operand=19"
+        for name in ("book", "code", "conversation", "encyclopedia", "paper", "web")
+    ),
+)
+
+
+def test_the_pipelines_mixture_serves_the_configuration_that_made_it(own_project: Path) -> None:
+    made = prepared(*MIXTURE)
+    assert made.parent == own_project / "outputs/corpora"
+    files = ["curated", "curation.json", "dropped.parquet", "labels.parquet", "raw", "tokens"]
+    assert sorted(path.name for path in made.iterdir()) == files
+    shutil.copytree(made, own_project / "corpus/mixture")
+    assert prepared(*MIXTURE) == own_project / "corpus/mixture"
+    assert prepared() == own_project / "corpus"
+    assert prepared(*MIXTURE, "data.problems.spam=0.0") not in (made, own_project / "corpus/mixture")
+
+
+@pytest.mark.parametrize("file", ["registers/web.yaml", "problems.yaml"])
+def test_what_people_wrote_for_a_mixture_gives_another(own_project: Path, file: str) -> None:
+    first = prepared(*MIXTURE)
+    path = own_project / "data" / file
+    path.write_text(path.read_text() + "# changed\n")
+    assert prepared(*MIXTURE) != first
+
+
 def test_a_damaged_corpus_is_made_again(own_project: Path) -> None:
     made = prepared(SMALL)
     path = made / "tokens/train/ids.npy"

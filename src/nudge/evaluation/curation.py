@@ -31,7 +31,8 @@ def curation(corpus: Path, reports: Path) -> dict[str, Any]:
     labels = problems.read_labels(corpus / LABELS)
     dropped = _dropped(corpus / documents.DROPPED)
     train = pq.read_metadata(corpus / "curated" / "train.parquet").num_rows
-    counts = json.loads((corpus / "curation.json").read_text(encoding="utf-8"))["filters"]
+    made_by = json.loads((corpus / "curated" / documents.SETTINGS).read_text(encoding="utf-8"))
+    filters = made_by["data"]["curation"]["filters"]
     problem = {row["id"]: labels[row["id"]]["problem"] if row["id"] in labels else CLEAN for row in dropped}
     clean = train + len(dropped) - len(labels)
     lost = sum(name == CLEAN for name in problem.values())
@@ -40,7 +41,7 @@ def curation(corpus: Path, reports: Path) -> dict[str, Any]:
         "clean_kept": intervals.share(clean - lost, clean),
         "precision": intervals.share(len(dropped) - lost, len(dropped)),
         "problems": _problems(labels, dropped),
-        "filters": [_filter(each, labels, dropped, problem) for each in counts],
+        "filters": [_filter(counts, labels, dropped, problem) for counts in _counts(filters, dropped, train)],
     }
     write_text(reports / "curation_mixture.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return result
@@ -78,14 +79,26 @@ def _problems(labels: dict[str, Any], dropped: list[dict[str, Any]]) -> dict[str
     return dict(sorted(result.items()))
 
 
+def _counts(filters: list[str], dropped: list[dict[str, Any]], left: int) -> list[dict[str, Any]]:
+    """Count the documents that came to each filter and that it let pass, in the order of filters."""
+    by_filter = Counter(row["filter"] for row in dropped)
+    reached = left + len(dropped)
+    counts = []
+    for name in filters:
+        passed = reached - by_filter[name]
+        counts.append({"filter": name, "in": reached, "out": passed, "dropped": by_filter[name]})
+        reached = passed
+    return counts
+
+
 def _filter(
     counts: dict[str, Any], labels: dict[str, Any], dropped: list[dict[str, Any]], problem: dict[str, str]
 ) -> dict[str, Any]:
     """Tell of one filter: documents in and out, what it dropped, and how much of what reached it was planted."""
-    order = list(dict.fromkeys(row["filter"] for row in dropped))
     own = [row for row in dropped if row["filter"] == counts["filter"]]
-    before = set(order[: order.index(counts["filter"])]) if own else set(order)
-    gone = {row["id"] for row in dropped if row["filter"] in before}
+    # What is dropped stands in the order of filters.
+    first = dropped.index(own[0]) if own else len(dropped)
+    gone = {row["id"] for row in dropped[:first]}
     reached = Counter(label["problem"] for name, label in labels.items() if name not in gone)
     found = Counter(problem[row["id"]] for row in own)
     lost = found.pop(CLEAN, 0)
