@@ -119,6 +119,18 @@ def lineage(path: Path, as_json: bool) -> None:
     command.lineage(path, as_json)
 
 
+@main.command()
+@click.argument("name")
+@click.option("--seeds", help="As in 0,1,2; default: the study's own.")
+@click.option("--quick", is_flag=True, help="Tiny models, a few steps: does everything run? The figures say nothing.")
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1, 64), help="Runs at a time, a core each.")
+def study(name: str, seeds: str | None, quick: bool, jobs: int) -> None:
+    """Run many runs for one question: `nudge study rlhf_question`; what is done is not done again."""
+    from nudge.cli import study as command
+
+    command.study(name, seeds, quick, jobs)
+
+
 @main.group()
 def rate() -> None:
     """Let people say which of two answers is better: push pairs, rate them in MLflow's UI, pull the ratings."""

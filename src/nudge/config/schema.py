@@ -238,6 +238,7 @@ class FinetuneStage(Section):
     init_from: Model
     loss_on: LossOn
     lora: LoraConfig | None
+    examples: str | None
 
 
 class RewardStage(Section):
@@ -253,6 +254,7 @@ class RlhfStage(Section):
     init_from: Model
     reward: Model | Literal["gold", "random"]
     ratings: str
+    questions: str | None
 
 
 StageConfig = Annotated[PretrainStage | FinetuneStage | RewardStage | RlhfStage, Field(discriminator="name")]

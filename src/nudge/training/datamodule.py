@@ -59,6 +59,7 @@ class Corpus(LightningDataModule):
         self._loss_on = loss_on
         files.check_seal(corpus / "tokens", "tokenize")
         self._config = config
+        self.curated = corpus / "curated"
         self.tokenizer = tokenizer.load(corpus / "tokens" / "tokenizer.json")
         self.train = Tokens.open(corpus / "tokens" / "train")
         self.validation = Tokens.open(corpus / "tokens" / "validation")
@@ -77,6 +78,12 @@ class Corpus(LightningDataModule):
         self.scored = [Scored("val", self.validation, _operations(corpus / "curated" / "validation.parquet"))]
         if config.trainer.score_training:
             self.scored.append(Scored("train", self.train, _operations(corpus / "curated" / "train.parquet")))
+
+    def train_on(self, tokens: Tokens) -> None:
+        """Train on other documents than the corpus's, each once an epoch."""
+        if (longest := int(tokens.lengths.max())) - 1 > self._config.model.context:
+            raise UserError(f"stage.examples: one has {longest} tokens; model.context={self._config.model.context}")
+        self.train, self.documents = tokens, np.arange(len(tokens))
 
     def _place(self) -> dict[str, Any]:
         trainer = self.trainer

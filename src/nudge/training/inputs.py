@@ -8,7 +8,7 @@ from nudge.config.posttraining import DPO
 from nudge.config.schema import Config, FinetuneStage, PretrainStage, RewardStage, RlhfStage
 from nudge.errors import UserError
 from nudge.model import saved
-from nudge.training import reference
+from nudge.training import given, reference
 from nudge.training.tracking import made_by
 
 NO_MODELS = ("gold", "random")  # rewards that are no models
@@ -24,11 +24,14 @@ def of(config: Config) -> dict[str, Path]:
         case PretrainStage():
             return {}
         case FinetuneStage() as stage:
-            return {"init": reference.find(stage.init_from)}
+            found = {"init": reference.find(stage.init_from)}
+            return found if stage.examples is None else found | {"examples": given.file(stage.examples)}
         case RewardStage() as stage:
             return {"init": reference.find(stage.init_from), "ratings": _file(stage.ratings)}
         case RlhfStage() as stage:
             found = {"init": reference.find(stage.init_from)}
+            if stage.questions is not None:
+                found["questions"] = given.file(stage.questions)
             if isinstance(config.algorithm, DPO):
                 return found | {"ratings": _file(stage.ratings)}
             return found if stage.reward in NO_MODELS else found | {"reward": reference.find(stage.reward)}

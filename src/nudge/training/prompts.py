@@ -7,18 +7,20 @@ from typing import Any, TypedDict
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from nudge import project
 from nudge.config.posttraining import RolloutConfig
-from nudge.config.schema import ChatSource, Config
+from nudge.config.schema import ChatSource, Config, RlhfStage
 from nudge.data import documents, files, tokenizer
 from nudge.data.arithmetic import Fact
 from nudge.data.chat import Assistant
 from nudge.data.tokenizer import END_ID
 from nudge.data.tokens import Tokens
 from nudge.errors import UserError
+from nudge.training import given
 from nudge.training.batches import Order, loader
 from nudge.training.rewards import Answered
 
@@ -67,6 +69,15 @@ class Questions:
             else Fact(*(rows[place][key] for key in ("operation", "left", "right", "answer")))
             for place in asked
         ]
+
+    @staticmethod
+    def given(asked: Sequence[tuple[list[int], int]]) -> "Questions":
+        """Return questions that stand in no corpus, with their right answers."""
+        questions = Questions.__new__(Questions)
+        questions.prompts = [prompt for prompt, _ in asked]
+        questions.expected = [answer for _, answer in asked]
+        questions.facts = [None] * len(asked)
+        return questions
 
     def __len__(self) -> int:
         """Count the questions."""
@@ -146,7 +157,7 @@ class Prompts(LightningDataModule):
         self._config, self._algorithm = config, config.algorithm
         self.tokenizer = tokenizer.load(corpus / "tokens" / "tokenizer.json")
         self.assistant = Assistant.read(_assistant_file(config))
-        self.train, self.validation = Questions(corpus, "train"), Questions(corpus, "validation")
+        self.train, self.validation = _questions(config, corpus, self.tokenizer)
         longest = max(len(prompt) for prompt in (*self.train.prompts, *self.validation.prompts))
         if longest > config.model.context:
             raise UserError(
@@ -189,6 +200,13 @@ class Prompts(LightningDataModule):
     def val_dataloader(self) -> Any:
         """Return the questions of a validation."""
         return loader(Asked(self.validated), 0, pin=False)  # type: ignore[arg-type]
+
+
+def _questions(config: Config, corpus: Path, words: Tokenizer) -> tuple[Questions, Questions]:
+    if isinstance(config.stage, RlhfStage) and config.stage.questions is not None:
+        asked = given.questions(config.stage.questions, words, corpus / "curated")
+        return Questions.given(asked["train"]), Questions.given(asked["validation"])
+    return Questions(corpus, "train"), Questions(corpus, "validation")
 
 
 def _assistant_file(config: Config) -> Path:

@@ -36,6 +36,8 @@ LACKED: dict[str, Any] = {
     "data.mixture": None,
     "tokenizer.reserved": [],
     "stage.loss_on": "document",
+    "stage.examples": None,
+    "stage.questions": None,
     "trainer.score_training": False,
     "algorithm": None,
 }

@@ -17,7 +17,7 @@ from nudge.model import lora, saved
 from nudge.model.decoder import Decoder
 from nudge.model.reward import RewardModel
 from nudge.model.saved import Saved
-from nudge.training import grpo, ppo, reference, rewards
+from nudge.training import given, grpo, ppo, reference, rewards
 from nudge.training.callbacks.guards import Guards
 from nudge.training.callbacks.sources import Sources
 from nudge.training.datamodule import Corpus
@@ -62,6 +62,8 @@ def build(config: Config) -> Stage:
         case FinetuneStage():
             corpus = Corpus(config, corpora.prepare(config.data, config.tokenizer), config.stage.loss_on)
             start = start_from(config, config.stage.init_from, corpus.tokenizer)
+            if config.stage.examples is not None:
+                corpus.train_on(given.examples(config.stage.examples, corpus.tokenizer, corpus.curated))
             if config.stage.lora is not None:
                 lora.adapt(start.model, config.stage.lora, torch.Generator().manual_seed(config.seed))
             module = Pretraining(

@@ -111,6 +111,11 @@ def _written_data_hash() -> str:
     return str(yaml.safe_load(pin.read_text())["outs"][0]["md5"]) if pin.is_file() else "unknown"
 
 
+def commit() -> str:
+    """Return the commit of the working tree; "unknown" where there is none."""
+    return _git("rev-parse", "HEAD") or "unknown"
+
+
 def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(["git", *arguments], cwd=project.root(), capture_output=True, text=True, check=True)
