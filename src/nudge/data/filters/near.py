@@ -1,9 +1,9 @@
 """Near duplicates: documents that say the same numbers in nearly the same words, found by MinHash.
 
-As Broder (1997) and Lee et al. (2022, arXiv:2107.06499): signatures of each document's words and pairs of words, candidates by
-locality-sensitive hashing, and each candidate verified by the Jaccard similarity itself. Facts of one template differ
-in a number only, so all of them would be near duplicates of one another; therefore only documents that say the same
-numbers are compared: the numbers are part of each bucket's key.
+As Broder (1997) and Lee et al. (2022, arXiv:2107.06499): signatures of each document's words and pairs of words,
+candidates by locality-sensitive hashing, and each candidate verified by the Jaccard similarity itself. Facts of one
+template differ in a number only, so all of them would be near duplicates of one another; therefore only documents that
+say the same numbers are compared: the numbers are part of each bucket's key.
 """
 
 from collections import defaultdict
