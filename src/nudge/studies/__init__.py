@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nudge.studies.running import Study
 
-MODULES = {"rlhf_question": "question"}
+MODULES = {"rlhf_question": "question", "overoptimisation": "overoptimisation", "composition": "composition"}
 NAMES = tuple(MODULES)
 
 
