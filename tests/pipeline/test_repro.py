@@ -117,7 +117,7 @@ def test_an_unselected_group_reruns_only_the_composition(restored: Pipeline) -> 
         ("conf/config.yaml", "seed: 0", "seed: 5", {*TRAINED, "base", *TUNED}),
         ("conf/optimizer/muon.yaml", "lr: 0.02", "lr: 0.01", {"pretrain", "probe@shuffled", "base"}),
         ("conf/config.yaml", "optimizer: muon", "optimizer: adamw", {"pretrain"}),
-        ("conf/stage/reward.yaml", "batch_size: 64", "batch_size: 32", {"reward"}),
+        ("conf/stage/reward.yaml", "batch_size: 128", "batch_size: 64", {"reward"}),
         ("conf/preferences/default.yaml", "held_out_pairs: 600", "held_out_pairs: 500", {"preferences"}),
         ("conf/data/mixture.yaml", "spam: 0.02", "spam: 0.03", {"generate-mixture", "curate-mixture", "base"}),
         ("conf/data/chat.yaml", "refusals: 2000", "refusals: 1000", TUNED),
