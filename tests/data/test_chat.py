@@ -227,13 +227,8 @@ def families(parts: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
 def test_a_family_is_held_out_of_chats_as_of_the_calculators_corpus(
     small_project: Path, rows: list[dict[str, Any]]
 ) -> None:
-    curated_in = small_project / "corpus/curated"
-    calculator = families(
-        {
-            name: documents.read(small_project / f"corpus/curated/{name}.parquet").to_pylist()
-            for name in documents.SPLITS
-        }
-    )
+    folder = small_project / "corpus/curated"
+    calculator = families({name: documents.read(folder / f"{name}.parquet").to_pylist() for name in documents.SPLITS})
     chats = families(dividing.divided(rows, compose(["data=chat"]).data))
     assert calculator == {family: split for family, split in chats.items() if not family.startswith("refused")}
 
