@@ -40,10 +40,11 @@ TINY = (
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares an expensive fixture in one process: a file's tests, and all that look at the default run."""
+    """Keep what shares an expensive fixture in one process: a file's tests, and all that look at one of the chains."""
     for item in items:
-        shares_run = "pipeline" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("pipeline" if shares_run else item.nodeid.partition("::")[0]))
+        used = getattr(item, "fixturenames", ())
+        shared = next((name for name in ("pipeline", "assistant_chain") if name in used), None)
+        item.add_marker(pytest.mark.xdist_group(shared or item.nodeid.partition("::")[0]))
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -106,6 +107,23 @@ def tiny(in_project: Path, tmp_path: Path) -> Callable[..., Config]:
         return compose([*TINY, f"run_dir={folder}", f"export_dir={folder}/model", *overrides])
 
     return make
+
+
+@pytest.fixture(scope="session")
+def assistant_chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a project with a tiny model of each stage from raw text to an assistant; for tests that only read it."""
+    from tests import chain  # imports torch, Lightning and MLflow
+
+    return chain.make(tmp_path_factory.mktemp("assistant"))
+
+
+@pytest.fixture
+def in_chain(assistant_chain: Path) -> Iterator[Path]:
+    """Work in that project; runs of a test's own belong into its own folder."""
+    from tests import chain
+
+    with chain.working_in(assistant_chain):
+        yield assistant_chain
 
 
 def clone(folder: Path) -> Command:
