@@ -52,9 +52,9 @@ STAGES: dict[str, tuple[str, ...]] = {
         "stage=reward",
         *CHAT,
         "stage.raters=[simulated-0.00]",
-        "optimizer.lr=0.01",
-        "trainer.max_steps=30",
-        "trainer.batch_size=32",
+        "optimizer.lr=0.003",
+        "trainer.max_steps=45",
+        "trainer.batch_size=64",
         "trainer.val_every_n_steps=15",
     ),
     "rlhf": (
@@ -82,7 +82,7 @@ def configured(stage: str, *overrides: str) -> Config:
 
 def pairs(**changes: object) -> PreferencesConfig:
     """Return the settings of a few pairs, rated by a rater without slips and one with many."""
-    few = {"pairs": 200, "held_out_pairs": 60, "max_new": 24, "raters": [{"flip_rate": 0.0}, {"flip_rate": 0.25}]}
+    few = {"pairs": 800, "held_out_pairs": 100, "max_new": 24, "raters": [{"flip_rate": 0.0}, {"flip_rate": 0.25}]}
     return PreferencesConfig.model_validate(compose().preferences.model_dump() | few | changes)
 
 
