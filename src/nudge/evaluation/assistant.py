@@ -62,7 +62,8 @@ def drawn(saved: Saved, assistant: Assistant, rows: Sequence[Row], seed: int) ->
 
 
 def _said(saved: Saved, assistant: Assistant, row: Row, ids: list[int], ended: bool) -> Said:
-    text = saved.tokenizer.decode(ids) if ended else ""
+    # With the marks of the chat form, if it said some: "<user> five" is not "five".
+    text = saved.tokenizer.decode(ids, skip_special_tokens=False) if ended else ""
     return Said(row, text, ended, rubric.gold(assistant, text, row["answer"]))
 
 

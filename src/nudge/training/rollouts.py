@@ -73,7 +73,7 @@ def ask(
     numbers = uniform(len(prompts), config.max_new, generator)
     sampled = sample(model, prompts, END_ID, numbers, config.temperature)
     answers = sampled.answers(END_ID)
-    texts = words.decode_batch(answers)
+    texts = words.decode_batch(answers, skip_special_tokens=False)  # an answer with a mark of the chat form is none
     return [
         Answered(prompt, ids, ended, text, right)
         for prompt, ids, ended, text, right in zip(
