@@ -16,7 +16,9 @@ def fitted(texts: list[str], steps: int, more_words: str = "", width: int = 32) 
         f"model.{key}" for key in (f"width={width}", "layers=1", "heads=2", "kv_heads=2", f"mlp_width={2 * width}")
     ]
     config = compose(shape)
-    words = tokenizer.train([*texts, more_words], TokenizerConfig(kind="word", max_vocabulary=1000, folder=None))
+    words = tokenizer.train(
+        [*texts, more_words], TokenizerConfig(kind="word", max_vocabulary=1000, folder=None, reserved=[])
+    )
     model = Decoder(config.model, words.get_vocab_size())
     model.initialise(torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)

@@ -30,7 +30,9 @@ def fact(text: str, left: int, right: int, answer: int, operation: str = "plus")
 
 
 def words(*rows: dict[str, Any]) -> Tokenizer:
-    return tokenizer.train([row["text"] for row in rows], TokenizerConfig(kind="word", max_vocabulary=100, folder=None))
+    return tokenizer.train(
+        [row["text"] for row in rows], TokenizerConfig(kind="word", max_vocabulary=100, folder=None, reserved=[])
+    )
 
 
 def test_positions_know_their_role_and_word() -> None:
