@@ -61,7 +61,7 @@ def make(folder: Path) -> Path:
         curate(config.data, corpus / "raw", corpus / "curated", reports / "curation.json")
         tokenize(config.tokenizer, corpus / "curated", corpus / "tokens")
         train(config)
-        evaluate(folder / "models", corpus, reports)
+        evaluate(folder / "models", reports)
     return folder
 
 

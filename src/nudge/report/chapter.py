@@ -76,6 +76,7 @@ class Chapter:
         figures: by the name under which the template places them.
         facts: values for the template's sentences.
         made_by: the model folders whose runs the numbers of its sentences come from.
+        part: what the part of the page is called that begins with it; "" where none begins.
     """
 
     title: str
@@ -84,3 +85,4 @@ class Chapter:
     facts: Mapping[str, Any] = field(default_factory=dict)
     made_by: Sequence[str] = ("pretrain",)
     template: str = ""
+    part: str = ""

@@ -9,18 +9,20 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nudge.data import documents, files
+from nudge.data import corpora, documents, files
 from nudge.data.tokenizer import check_known
 from nudge.errors import UserError
 from nudge.insight.questions import Questions
 from nudge.model import saved, snapshots
 from nudge.model.internals import Trace, trace
 from nudge.model.saved import Saved, untrained
-from nudge.report import all_facts, provenance, reading
+from nudge.report import all_facts, chain, provenance, reading
 from nudge.report.all_facts import AllFacts
-from nudge.report.provenance import Made
+from nudge.report.chain import Chain
+from nudge.report.provenance import Corpus, Made
 
-MODEL = "pretrain"  # the model that the story follows: the one that starts from random weights
+MODEL = "pretrain"  # the model that the first story follows: the calculator, from random weights
+MIXTURE = "mixture"  # the corpus that the second one begins with
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Evidence:
         insight, memory: what these stages found of this model; None if they have not run on it.
         why: for these two, the sentence to say where they are None.
         learning: one row a fact, with the step from which it stays right; None where insight is None.
-        made: for each model folder, what made it.
+        chain: what is known of the assistant.
+        made: for each model folder, what made it; and the assistant's corpus, as `MIXTURE`.
     """
 
     saved: Saved
@@ -55,7 +58,8 @@ class Evidence:
     memory: dict[str, Any] | None
     why: Mapping[str, str]
     learning: pd.DataFrame | None
-    made: dict[str, Made]
+    chain: Chain
+    made: dict[str, Made | Corpus]
 
     def recorded(self, *columns: str) -> pd.DataFrame | None:
         """Return the steps at which training recorded all of these; None if it never did.
@@ -132,7 +136,7 @@ def read(models: Path, corpus: Path, reports: Path) -> Evidence:
     files.check_seal(corpus / "curated", "curate")
     has_snapshots = bool(snapshots.steps_of(folder / snapshots.FOLDER))
     blame = pd.DataFrame(snapshots.blame(folder))
-    metrics = reading.measures(reports / "metrics.json", "evaluate", {})
+    metrics = reading.measures(reports / "metrics.json", "evaluate", reading.METRICS)
     insight = reading.measures(reports / "insight.json", "insight", reading.INSIGHT)
     memory = reading.measures(reports / "memory.json", "memory", reading.MEMORY)
     why = {"insight": "not measured: run `dvc repro insight`.", "memory": "not measured: run `dvc repro memory`."}
@@ -142,6 +146,7 @@ def read(models: Path, corpus: Path, reports: Path) -> Evidence:
         insight, why["insight"] = None, _stranger("insight")
     if memory is not None and not any(one["model"] == MODEL and one["digest"] == digest for one in memory["models"]):
         memory, why["memory"] = None, _stranger("memory")
+    assistant = chain.read(models, corpus, reports, metrics)
     probes = sorted(path.parent for path in models.glob("probes/*/config.json"))
     return Evidence(
         saved=model,
@@ -159,8 +164,18 @@ def read(models: Path, corpus: Path, reports: Path) -> Evidence:
         memory=memory,
         why=why,
         learning=None if insight is None else _learning(reports),
-        made={MODEL: provenance.of(folder, corpus)} | {probe.name: provenance.of(probe, None) for probe in probes},
+        chain=assistant,
+        made=_made(folder, probes, assistant, corpus),
     )
+
+
+def _made(folder: Path, probes: list[Path], assistant: Chain, corpus: Path) -> dict[str, Made | Corpus]:
+    """Find what made all that numbers rest on, in the order of the story."""
+    made: dict[str, Made | Corpus] = {MODEL: provenance.of(folder, corpus)}
+    made |= {probe.name: provenance.of(probe, None) for probe in probes}
+    if assistant.texts is not None:
+        made[MIXTURE] = provenance.of_corpus(corpus / corpora.MIXTURE)
+    return made | {stage: provenance.of(place, None) for stage, place in assistant.folders.items()}
 
 
 def _documents(corpus: Path, name: str) -> pd.DataFrame:

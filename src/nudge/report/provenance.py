@@ -1,4 +1,4 @@
-"""What made a model: its run, its configuration and its data, so that every number in the report leads back to them."""
+"""What made a model or a corpus: run, configuration and data, so that every number in the report leads back to them."""
 
 import sys
 from dataclasses import dataclass
@@ -48,6 +48,58 @@ class Made:
         if self.run == UNKNOWN:
             return f"model {self.digest[:8]}, data {self.data[:8]}; its run is {UNKNOWN}"
         return f"run {self.run[:8]}, configuration {self.config}, data {self.data[:8]}"
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """Say it in full."""
+        return [
+            ("model", self.folder),
+            ("run", self.run),
+            ("configuration (config.hash)", self.config),
+            ("data", self.data),
+            ("code (git commit)", self.commit),
+            ("weights (SHA-256)", self.digest),
+        ]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus that numbers were counted in.
+
+    Attributes:
+        folder: relative to the project.
+        data: the hash under which DVC knows its curated documents.
+        run: a corpus has none.
+    """
+
+    folder: str
+    data: str
+    run: str = UNKNOWN
+
+    @property
+    def anchor(self) -> str:
+        """Name its place in the page."""
+        return "made-" + self.folder.replace("/", "-")
+
+    @property
+    def brief(self) -> str:
+        """Say it in two words."""
+        return f"data {self.data[:8]}"
+
+    @property
+    def short(self) -> str:
+        """Say it in a line."""
+        return f"{self.folder}, data {self.data[:8]}"
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """Say it in full."""
+        return [("corpus", self.folder), ("data", self.data)]
+
+
+def of_corpus(folder: Path) -> Corpus:
+    """Name the curated documents of a corpus."""
+    return Corpus("/".join(folder.parts[folder.parts.index("corpus") :]), lineage.dvc_hash(folder / "curated"))
 
 
 def of(folder: Path, corpus: Path | None) -> Made:

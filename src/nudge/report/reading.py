@@ -48,6 +48,60 @@ MEMORY: Shape = {
     "by_heart?": [dict.fromkeys(("model", "step", "share", "count"))],
 }
 
+SHARE = dict.fromkeys(("count", "share", "low", "high"))
+MEAN = dict.fromkeys(("count", "mean", "low", "high"))
+EXAMPLE = dict.fromkeys(("text", "reason", "problem"))
+CURATION: Shape = {
+    "documents": dict.fromkeys(("train", "dropped", "planted", "clean")),
+    "clean_kept": SHARE,
+    "precision": SHARE,
+    "problems": {},
+    "filters": [
+        {
+            **dict.fromkeys(("filter", "in", "out", "dropped", "clean_dropped")),
+            "precision": SHARE,
+            "examples": [EXAMPLE],
+            "clean_examples": [EXAMPLE],
+        }
+    ],
+}
+BEHAVIOUR = {
+    **dict.fromkeys(("form", "ended", "accuracy", "refusal_precision", "refusal_recall"), SHARE),
+    "forms": {},
+    "gold": MEAN,
+}
+ASSISTANT = {
+    "test": {
+        "behaviour": BEHAVIOUR,
+        "behaviour_drawn": BEHAVIOUR,
+        "pass_at_k": {},
+        "guessing_at_k": {},
+        "win_rate?": MEAN,
+    },
+    "mixture_loss?": None,
+}
+METRICS: Shape = {
+    "base?": {
+        "test": {"by_source?": {}},
+        "asked?": [{**SHARE, **dict.fromkeys(("question", "shots"))}],
+        "styles?": {"classifier": SHARE, "share": {}, "entropy": None},
+    },
+    "finetune?": ASSISTANT,
+    "rlhf?": ASSISTANT,
+    "reward?": {
+        "test": {
+            "raters": [{**SHARE, **dict.fromkeys(("rater", "flip_rate", "ceiling", "of_ceiling"))}],
+            "calibration": [dict.fromkeys(("from", "to", "count", "predicted", "chosen"))],
+        }
+    },
+}
+PREFERENCES: Shape = {
+    "model": {"digest": None},
+    "pairs": {},
+    "raters": [dict.fromkeys(("rater", "kind", "flip_rate", "split", "count", "why", "ceiling"))],
+    "agreement": [{**SHARE, **dict.fromkeys(("one", "other", "kappa"))}],
+}
+
 
 def measures(path: Path, stage: str, shape: Shape) -> dict[str, Any] | None:
     """Read a stage's JSON; None if the stage has not run.
@@ -60,9 +114,9 @@ def measures(path: Path, stage: str, shape: Shape) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise _damaged(path, stage, str(error)) from error
+        raise damaged(path, stage, str(error)) from error
     if lack := _lack(content, shape):
-        raise _damaged(path, stage, lack)
+        raise damaged(path, stage, lack)
     return content
 
 
@@ -77,15 +131,16 @@ def table(path: Path, stage: str, columns: Sequence[str]) -> pd.DataFrame | None
     try:
         told: pd.DataFrame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except (ValueError, OSError, pa.ArrowException) as error:  # pandas' errors of parsing are ValueErrors
-        raise _damaged(path, stage, (str(error).splitlines() or ["empty"])[0]) from error
+        raise damaged(path, stage, (str(error).splitlines() or ["empty"])[0]) from error
     if missing := [column for column in columns if column not in told]:
-        raise _damaged(path, stage, f"no column '{missing[0]}'")
+        raise damaged(path, stage, f"no column '{missing[0]}'")
     if not len(told):
-        raise _damaged(path, stage, "no rows")
+        raise damaged(path, stage, "no rows")
     return told
 
 
-def _damaged(path: Path, stage: str, reason: str) -> UserError:
+def damaged(path: Path, stage: str, reason: str) -> UserError:
+    """Say that a file is damaged, and what makes it anew."""
     return UserError(f"{path}: damaged ({reason}); delete it and call `dvc repro {stage}`")
 
 

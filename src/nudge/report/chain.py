@@ -1,0 +1,140 @@
+"""The chain from raw text to an assistant, read from disk in one place; what is not there is absent or None."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nudge.config.schema import DataConfig, parse
+from nudge.data import asking, corpora, documents, files
+from nudge.data.chat import Assistant
+from nudge.model import saved
+from nudge.model.saved import Saved
+from nudge.report import reading
+
+TALKING = ("base", "finetune", "rlhf")  # the stages whose models say something
+STAGES = (*TALKING[:2], "reward", TALKING[2])
+CALLED = {"base": "base", "finetune": "fine-tuned", "reward": "reward", "rlhf": "preferred"}
+NOT_THERE = "not there: run `dvc repro {}`."
+NOT_SCORED = "not measured: run `dvc repro evaluate`."
+FEW = 60  # ratings that are read for examples
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What is known of the assistant and of how it came to be.
+
+    Attributes:
+        models: those that say something, by stage.
+        metrics: what `evaluate` found, by stage.
+        training, validation: curves by optimiser step, by stage.
+        texts: the mixture's curated documents with `source`, `split` and, of facts, their numbers; None if it is
+            not there.
+        curation: how well the filters found what was planted.
+        preferences: what `preferences` counted, of this fine-tuned model.
+        ratings: some ratings, as they stand in the file that reward models learn from.
+        folders: of the models that are there, by stage.
+        why: for `curation` and `preferences`, the sentence to say where they are None.
+    """
+
+    models: Mapping[str, Saved]
+    metrics: Mapping[str, dict[str, Any]]
+    training: Mapping[str, pd.DataFrame]
+    validation: Mapping[str, pd.DataFrame]
+    texts: pd.DataFrame | None
+    curation: dict[str, Any] | None
+    preferences: dict[str, Any] | None
+    ratings: list[dict[str, Any]]
+    folders: Mapping[str, Path]
+    why: Mapping[str, str]
+
+    def test(self, stage: str) -> dict[str, Any] | None:
+        """Return what `evaluate` found of a stage's model on test questions; None if it has not."""
+        return self.metrics[stage]["test"] if stage in self.metrics else None
+
+    def lacks(self, stage: str) -> str:
+        """Say what to run where a stage's measures are not there."""
+        return NOT_SCORED if stage in self.folders else NOT_THERE.format(stage)
+
+    @cached_property
+    def phrases(self) -> Assistant | None:
+        """Return how the assistant asks and answers; None if there is none."""
+        for stage in ("rlhf", "finetune"):
+            if stage in self.models:
+                return asking.assistant_of(parse(DataConfig, self.models[stage].config["data"]))
+        return None
+
+    @cached_property
+    def questions(self) -> list[dict[str, Any]]:
+        """Return the test questions of the assistant's corpus: none is of a family that any training has seen."""
+        for stage in ("rlhf", "finetune"):
+            if stage in self.models:
+                curated = corpora.of_model(self.models[stage].config, self.folders[stage]) / "curated"
+                files.check_seal(curated, "curate")
+                told: list[dict[str, Any]] = documents.read(curated / "test.parquet").to_pylist()
+                return told
+        return []
+
+
+def read(models: Path, corpus: Path, reports: Path, metrics: Mapping[str, Any] | None) -> Chain:
+    """Read what there is.
+
+    Args:
+        models, corpus, reports: the project's folders.
+        metrics: what `evaluate` found of all stages.
+
+    Raises:
+        UserError: something is damaged.
+    """
+    folders = {stage: models / stage for stage in STAGES if (models / stage / "config.json").is_file()}
+    curves = {
+        name: {stage: reading.table(path / "curves" / f"{name}.csv", stage, ["step"]) for stage, path in folders.items()}
+        for name in ("train", "validation")
+    }
+    preferences = reading.measures(reports / "preferences.json", "preferences", reading.PREFERENCES)
+    why = {"curation": NOT_THERE.format("curation"), "preferences": NOT_THERE.format("preferences")}
+    if preferences is not None and "finetune" in folders:
+        if preferences["model"]["digest"] != saved.digest(folders["finetune"]):
+            preferences = None
+            why["preferences"] = "not shown: reports/preferences.json is about another model: run `dvc repro preferences`."
+    return Chain(
+        models={stage: saved.load(folders[stage]) for stage in TALKING if stage in folders},
+        metrics={stage: metrics[stage] for stage in folders if stage in (metrics or {})} if metrics else {},
+        training={stage: told for stage, told in curves["train"].items() if told is not None},
+        validation={stage: told for stage, told in curves["validation"].items() if told is not None},
+        texts=_texts(corpus / corpora.MIXTURE),
+        curation=reading.measures(reports / "curation_mixture.json", "curation", reading.CURATION),
+        preferences=preferences,
+        ratings=_ratings(corpus / "preferences" / "ratings.jsonl") if preferences is not None else [],
+        folders=folders,
+        why=why,
+    )
+
+
+def _texts(mixture: Path) -> pd.DataFrame | None:
+    if not (mixture / "curated").is_dir():
+        return None
+    files.check_seal(mixture / "curated", "curate-mixture")
+    columns = ["text", "source", "operation", "left", "right"]
+    parts = [
+        documents.read(mixture / "curated" / f"{split}.parquet").select(columns).to_pandas().assign(split=split)
+        for split in documents.SPLITS
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _ratings(path: Path) -> list[dict[str, Any]]:
+    """Return the first few ratings of the file that reward models learn from, people's before simulated ones."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        lines = [line for number, line in enumerate(file) if number < FEW or '"simulated":false' in line.replace(" ", "")]
+    try:
+        rated = [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise reading.damaged(path, "preferences", str(error)) from error
+    return sorted(rated, key=lambda one: bool(one["simulated"]))
