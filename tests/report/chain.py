@@ -15,11 +15,11 @@ from tests.conftest import TINY
 from tests.report.project import working_in
 
 REGISTERS = ("encyclopedia", "book", "code", "conversation", "paper", "web")
-LARGEST = 19  # operands: a few hundred facts
+SHARE = 0.1  # of the facts that a register states: every word of it is then in some document for training
 SHAPE = tuple(one for one in TINY if one.startswith("model."))
 SHORT = (*SHAPE, "model.width=32", "model.mlp_width=64", "schedule.warmup_steps=2", "callbacks.samples.prompts=[]")
-CHAT = (f"data.sources.assistant.max_operand={LARGEST}", "data.sources.assistant.refusals=80")
-STEPS = {"finetune": (120, 64), "reward": (20, 32), "rlhf": (6, 32)}
+CHAT = ("data.sources.assistant.per_fact=0.1", "data.sources.assistant.refusals=200")
+STEPS = {"finetune": (60, 64), "reward": (20, 32), "rlhf": (6, 32)}
 RLHF = (
     "algorithm.prompts_per_iteration=8",
     "algorithm.group=4",
@@ -32,9 +32,9 @@ def make_chain(folder: Path) -> None:
     """Train the base model, the assistant, the reward model and the preferred assistant; rate and evaluate."""
     corpus, reports = folder / "corpus", folder / "reports"
     with working_in(folder):
-        registers = [f"data.sources.{name}.max_operand={LARGEST}" for name in REGISTERS]
-        steps = ("trainer.max_steps=150", "trainer.batch_size=128", "trainer.val_every_n_steps=50")
-        sizes = ("data.sources.conversation.sayings=60", "data.mixture.tokens=15000")
+        registers = [f"data.sources.{name}.share={SHARE}" for name in REGISTERS]
+        steps = ("trainer.max_steps=60", "trainer.batch_size=128", "trainer.val_every_n_steps=30")
+        sizes = ("data.sources.conversation.sayings=60", "data.mixture.tokens=120000")
         base = compose(["experiment=base", *SHORT, *registers, *sizes, *steps, *_folders(folder, "base")])
         mixture = corpus / "mixture"
         generate(base.data, folder, mixture / "raw")
@@ -53,9 +53,7 @@ def make_chain(folder: Path) -> None:
                 "raters": [{"flip_rate": 0.0}, {"flip_rate": 0.1}],
             }
         )
-        preferences(
-            folder / "models/finetune", folder / "data/ratings.jsonl", corpus / "preferences", reports, config
-        )
+        preferences(folder / "models/finetune", folder / "data/ratings.jsonl", corpus / "preferences", reports, config)
         _train(folder, "reward", *CHAT)
         _train(folder, "rlhf", *CHAT, *RLHF)
         evaluate(folder / "models", reports)

@@ -1,6 +1,5 @@
 """The chain from raw text to an assistant, read from disk in one place; what is not there is absent or None."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from nudge.config.schema import DataConfig, parse
-from nudge.data import asking, corpora, documents, files
+from nudge.data import asking, corpora, documents, files, ratings
 from nudge.data.chat import Assistant
+from nudge.data.ratings import Rating
 from nudge.model import saved
 from nudge.model.saved import Saved
 from nudge.report import reading
@@ -21,7 +21,6 @@ STAGES = (*TALKING[:2], "reward", TALKING[2])
 CALLED = {"base": "base", "finetune": "fine-tuned", "reward": "reward", "rlhf": "preferred"}
 NOT_THERE = "not there: run `dvc repro {}`."
 NOT_SCORED = "not measured: run `dvc repro evaluate`."
-FEW = 60  # ratings that are read for examples
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Chain:
             not there.
         curation: how well the filters found what was planted.
         preferences: what `preferences` counted, of this fine-tuned model.
-        ratings: some ratings, as they stand in the file that reward models learn from.
+        rated: the ratings that reward models learn from, people's first.
         folders: of the models that are there, by stage.
         why: for `curation` and `preferences`, the sentence to say where they are None.
     """
@@ -48,7 +47,7 @@ class Chain:
     texts: pd.DataFrame | None
     curation: dict[str, Any] | None
     preferences: dict[str, Any] | None
-    ratings: list[dict[str, Any]]
+    rated: list[Rating]
     folders: Mapping[str, Path]
     why: Mapping[str, str]
 
@@ -92,24 +91,33 @@ def read(models: Path, corpus: Path, reports: Path, metrics: Mapping[str, Any] |
     """
     folders = {stage: models / stage for stage in STAGES if (models / stage / "config.json").is_file()}
     curves = {
-        name: {stage: reading.table(path / "curves" / f"{name}.csv", stage, ["step"]) for stage, path in folders.items()}
+        name: {
+            stage: reading.table(path / "curves" / f"{name}.csv", stage, ["step"]) for stage, path in folders.items()
+        }
         for name in ("train", "validation")
     }
     preferences = reading.measures(reports / "preferences.json", "preferences", reading.PREFERENCES)
     why = {"curation": NOT_THERE.format("curation"), "preferences": NOT_THERE.format("preferences")}
-    if preferences is not None and "finetune" in folders:
-        if preferences["model"]["digest"] != saved.digest(folders["finetune"]):
-            preferences = None
-            why["preferences"] = "not shown: reports/preferences.json is about another model: run `dvc repro preferences`."
+    # The figures of another model must not be told as this one's.
+    tuned = saved.digest(folders["finetune"]) if "finetune" in folders else None
+    if tuned is None:
+        preferences = None
+    elif preferences is not None and preferences["model"]["digest"] != tuned:
+        preferences = None
+        why["preferences"] = "not shown: reports/preferences.json is about another model: run `dvc repro preferences`."
+    texts = _texts(corpus / corpora.MIXTURE)
+    curation = reading.measures(reports / "curation_mixture.json", "curation", reading.CURATION)
+    if texts is None:
+        curation, why["curation"] = None, NOT_THERE.format("curate-mixture curation")
     return Chain(
         models={stage: saved.load(folders[stage]) for stage in TALKING if stage in folders},
         metrics={stage: metrics[stage] for stage in folders if stage in (metrics or {})} if metrics else {},
         training={stage: told for stage, told in curves["train"].items() if told is not None},
         validation={stage: told for stage, told in curves["validation"].items() if told is not None},
-        texts=_texts(corpus / corpora.MIXTURE),
-        curation=reading.measures(reports / "curation_mixture.json", "curation", reading.CURATION),
+        texts=texts,
+        curation=curation,
         preferences=preferences,
-        ratings=_ratings(corpus / "preferences" / "ratings.jsonl") if preferences is not None else [],
+        rated=_rated(corpus / "preferences" / ratings.FILE) if preferences is not None else [],
         folders=folders,
         why=why,
     )
@@ -127,14 +135,6 @@ def _texts(mixture: Path) -> pd.DataFrame | None:
     return pd.concat(parts, ignore_index=True)
 
 
-def _ratings(path: Path) -> list[dict[str, Any]]:
-    """Return the first few ratings of the file that reward models learn from, people's before simulated ones."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8") as file:
-        lines = [line for number, line in enumerate(file) if number < FEW or '"simulated":false' in line.replace(" ", "")]
-    try:
-        rated = [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise reading.damaged(path, "preferences", str(error)) from error
-    return sorted(rated, key=lambda one: bool(one["simulated"]))
+def _rated(path: Path) -> list[Rating]:
+    """Return the ratings that reward models learn from, people's before simulated ones."""
+    return sorted(ratings.read(path), key=lambda one: one.simulated) if path.is_file() else []

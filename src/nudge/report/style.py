@@ -19,6 +19,21 @@ BEFORE, AFTER = "var(--before)", "var(--accent)"
 SPLITS = ("train", "validation", "test")
 SERIES = [f"var(--series-{number})" for number in range(1, 8)]
 
+STAGES = ("base", "fine-tuned", "preferred")
+# The asked form in blue and green, bare ones in between, rudeness in red.
+FORMS = {
+    "sentence": SERIES[0],
+    "kind": SERIES[2],
+    "thanks": SERIES[5],
+    "bare": SERIES[4],
+    "equation": SERIES[1],
+    "thinking": SERIES[3],
+    "rude": "var(--no)",
+    "refusal": SERIES[6],
+    "none": "var(--rule)",
+    "other": "var(--rule)",
+}
+
 # Vega measures words before it draws them, so it must know the font that `templates/page.css` has for the page.
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif'
 
@@ -84,6 +99,22 @@ def before_after() -> alt.Scale:
 def splits() -> alt.Scale:
     """Return the colours of the splits of the data."""
     return alt.Scale(domain=list(SPLITS), range=[f"var(--split-{name})" for name in SPLITS])
+
+
+def stages() -> alt.Scale:
+    """Return the colours of the assistant's stages, by what they are called."""
+    return alt.Scale(domain=list(STAGES), range=[f"var(--stage-{name.split('-')[0]})" for name in STAGES])
+
+
+def sources(names: Sequence[str]) -> alt.Scale:
+    """Return the colours of the kinds of text; the first six differ."""
+    return alt.Scale(domain=list(names), range=[SERIES[place % len(SERIES)] for place in range(len(names))])
+
+
+def forms(names: Sequence[str]) -> alt.Scale:
+    """Return the colours of the forms that an answer can have; one that nobody named takes the colour of its place."""
+    own = [FORMS.get(name, SERIES[place % len(SERIES)]) for place, name in enumerate(names)]
+    return alt.Scale(domain=list(names), range=own)
 
 
 def finish(chart: Any, description: str, height: int = 220) -> dict[str, Any]:

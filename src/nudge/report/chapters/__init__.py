@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from nudge.report.chapter import Chapter
 from nudge.report.chapters import (
     ask,
+    assistant,
     attention,
     blame,
     data,
@@ -16,6 +17,8 @@ from nudge.report.chapters import (
     numbers,
     operations,
     output,
+    preferences,
+    sources,
     surprise,
     times,
     tokens,
@@ -40,4 +43,7 @@ CHAPTERS: Sequence[Callable[[Evidence], Chapter]] = (
     times.chapter,
     memory.chapter,
     errors.chapter,
+    sources.chapter,
+    assistant.chapter,
+    preferences.chapter,
 )

@@ -182,9 +182,60 @@ function ask() {
   show();
 }
 
+// ---- the assistant's picker
+function talk() {
+  const packed = read("packed-talk");
+  if (!packed) return;
+  const choice = document.getElementById("talk-question");
+  const answer = document.getElementById("talk-answer");
+  const { questions, called, forms } = packed;
+  const element = (name, className, text) => {
+    const made = document.createElement(name);
+    made.className = className;
+    made.textContent = text;
+    return made;
+  };
+  const verdict = (right, expected) => {
+    if (right === null) return ["aside", "it goes on; there is nothing to be right or wrong"];
+    if (right) return ["right", "✓ right"];
+    return ["wrong", expected === null ? "✗ this is to be refused" : `✗ it is ${expected}`];
+  };
+  const show = () => {
+    const it = questions[choice.value];
+    const list = element("dl", "spoken", "");
+    it.said.forEach(([text, probability, ended, right], stage) => {
+      const row = document.createElement("div");
+      const said = document.createElement("dd");
+      const [name, says] = verdict(right, it.expected);
+      said.append(element("span", "text", `${text || "(nothing)"}${ended ? "" : " …"}`), document.createElement("br"),
+        element("span", name, says), element("span", "aside", `; probability of just this ${(100 * probability).toFixed(1)} %`));
+      row.append(element("dt", "", called[stage]), said);
+      list.append(row);
+    });
+    answer.replaceChildren(list);
+    const rows = called.flatMap((stage, place) =>
+      forms.map((form, rank) => ({ stage, form, p: it.p[place][rank], place, rank })));
+    views["said-forms"].data("picked_forms", rows).resize().runAsync();
+  };
+  const pick = (some) => {
+    choice.value = some[Math.floor(Math.random() * some.length)];
+    show();
+  };
+  const all = [...questions.keys()];
+  const differ = all.filter((n) => new Set(questions[n].said.slice(1).map((one) => one[0])).size > 1);
+  choice.addEventListener("input", show);
+  document.getElementById("talk-form").addEventListener("submit", (event) => event.preventDefault());
+  document.getElementById("talk-random").addEventListener("click", () => pick(all));
+  const button = document.getElementById("talk-differ");
+  button.hidden = differ.length === 0;
+  button.addEventListener("click", () => pick(differ));
+  show();
+}
+
 colours();
 draw().then(() => {
   film();
   ask();
+  talk();
   document.documentElement.dataset.drawn = "all";
 });

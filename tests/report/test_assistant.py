@@ -1,0 +1,193 @@
+"""The page's second story: what it says of sources, of three models and of raters is what is in the files."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nudge.data import chat, documents
+from nudge.data.tokenizer import END_ID, prompt_ids
+from nudge.errors import UserError
+from nudge.evaluation.assistant import LONGEST
+from nudge.model import saved
+from nudge.model.generation import greedy
+from nudge.report.report import report
+from tests.report.chain import make_chain
+from tests.report.project import make, working_in
+from tests.report.test_report import embedded, values, written
+
+STAGES = {"base": "base", "finetune": "fine-tuned", "rlhf": "preferred"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train a small calculator and a small chain to an assistant."""
+    folder = make(tmp_path_factory.mktemp("assistant"))
+    make_chain(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(project: Path) -> str:
+    """Write the report."""
+    return written(project)
+
+
+@pytest.fixture
+def copy(project: Path, whole: str, tmp_path: Path) -> Path:
+    """Copy the project, to be damaged."""
+    skipped = shutil.ignore_patterns("mlartifacts", "run*")
+    shutil.copytree(project, tmp_path / "copy", ignore=skipped)
+    return tmp_path / "copy"
+
+
+def test_each_model_says_what_the_page_says_it_does(project: Path, whole: str) -> None:
+    packed = embedded(whole, "packed-talk")
+    assert packed["called"] == list(STAGES.values())
+    for place, stage in enumerate(STAGES):
+        model = saved.load(project / "models" / stage)
+        for it in packed["questions"][::5]:
+            # The base model never saw the marks of the chat.
+            asked = it["question"] if stage == "base" else chat.prompt_of(it["question"])
+            answer = greedy(model.model, [prompt_ids(model.tokenizer, asked)], END_ID, LONGEST)[0]
+            text, probability, ended, right = it["said"][place]
+            assert text == model.tokenizer.decode(list(answer.ids))
+            assert probability == pytest.approx(2.718281828**answer.log_probability, rel=1e-3)
+            assert ended == answer.ended
+            assert sum(it["p"][place]) == pytest.approx(1, abs=0.02)
+            if stage != "base" and right and it["expected"]:
+                assert it["expected"] in text
+
+
+def test_questions_are_of_families_that_no_training_saw_and_some_must_be_refused(project: Path, whole: str) -> None:
+    asked = embedded(whole, "packed-talk")["questions"]
+    assert len({it["question"] for it in asked}) == len(asked) >= 36
+    assert sum(it["expected"] is None for it in asked) >= 8
+    seen = {
+        chat.question_of(row["prompt"])
+        for path in project.glob("outputs/corpora/*/curated")
+        for split in ("train", "validation")
+        for row in documents.read(path / f"{split}.parquet").to_pylist()
+        if row["prompt"] and row["prompt"].startswith(chat.USER)
+    }
+    assert len(seen) > 100
+    assert not seen & {it["question"] for it in asked if it["expected"] is not None}
+
+
+def test_what_filters_dropped_and_found_is_what_was_measured(project: Path, whole: str) -> None:
+    found = json.loads((project / "reports/curation_mixture.json").read_text())
+    charts = embedded(whole, "charts")
+    dropped = values(charts["filters"])
+    assert sum(row["documents"] for row in dropped) == found["documents"]["dropped"]
+    clean = sum(row["documents"] for row in dropped if row["of"] != "planted")
+    assert clean == sum(one["clean_dropped"] for one in found["filters"])
+    for name in found["problems"]:
+        assert f"<b>{name.replace('_', ' ')}</b>" in whole
+
+
+def test_a_simulated_rating_is_never_shown_without_the_word(project: Path, whole: str) -> None:
+    shown = re.findall(r'<div class="pick">.*?</div>', whole, re.DOTALL)
+    assert shown
+    assert all("simulated rater" in one for one in shown)
+    assert "nobody has rated a pair yet" in whole
+
+
+def test_a_persons_rating_comes_first_and_is_not_called_simulated(copy: Path) -> None:
+    path = copy / "corpus/preferences/ratings.jsonl"
+    lines = path.read_text().splitlines()
+    person = json.loads(lines[0]) | {
+        "rater": "ada",
+        "simulated": False,
+        "flip_rate": None,
+        "why": "right: I <b>counted",
+    }
+    path.write_text("\n".join([*lines, json.dumps(person)]) + "\n")
+    counted = copy / "reports/preferences.json"
+    told = json.loads(counted.read_text())
+    told["raters"].append(told["raters"][0] | {"rater": "ada", "kind": "person", "count": 1, "why": {"right": 1}})
+    counted.write_text(json.dumps(told))
+    html = written(copy)
+    first = re.findall(r'<div class="pick">.*?</div>', html, re.DOTALL)[0]
+    assert "right: I &lt;b&gt;counted" in first
+    assert "simulated" not in first
+    assert "People who rated: ada" in html
+
+
+def test_each_model_of_the_chain_leads_to_its_run(whole: str) -> None:
+    for stage in ("base", "finetune", "reward", "rlhf"):
+        made = whole.split(f'id="made-models-{stage}"')[1].split("</dl>")[0]
+        assert re.search(r"<dt>run</dt><dd>[0-9a-f]{32}</dd>", made), stage
+        assert re.search(r"<dt>weights \(SHA-256\)</dt><dd>[0-9a-f]{64}</dd>", made), stage
+    assert re.search(r"<dt>corpus</dt><dd>corpus/mixture</dd>", whole)
+    figures = re.findall(r"<figure id.*?</figure>", whole, re.DOTALL)
+    assert all('href="#made-' in figure for figure in figures)
+    assert set(re.findall(r'href="#(made-[\w-]+)"', whole)) <= set(re.findall(r'id="(made-[\w-]+)"', whole))
+
+
+def test_the_same_input_gives_the_same_bytes_within_five_megabytes(project: Path, whole: str) -> None:
+    assert written(project) == whole
+    assert len(whole.encode()) < 5_000_000
+    for name, spec in embedded(whole, "charts").items():
+        assert len(spec["description"]) > 20, name
+        assert '"values": []' not in json.dumps(spec), f"{name} is empty"
+
+
+def test_a_chain_that_ends_early_is_told_as_far_as_it_goes(copy: Path) -> None:
+    for name in ("rlhf", "reward"):
+        shutil.rmtree(copy / "models" / name)
+    html = written(copy)
+    assert "not there: run `dvc repro rlhf`" in html
+    assert "not there: run `dvc repro reward`" in html
+    assert "preferred" not in embedded(html, "packed-talk")["called"]
+    assert not {"rl-kl", "reward", "calibration"} & set(embedded(html, "charts"))
+    (copy / "reports/metrics.json").unlink()
+    (copy / "reports/preferences.json").unlink()
+    html = written(copy)
+    assert "not measured: run `dvc repro evaluate`" in html
+    assert "not there: run `dvc repro preferences`" in html
+    shutil.rmtree(copy / "models/finetune")
+    shutil.rmtree(copy / "models/base")
+    shutil.rmtree(copy / "corpus/mixture")
+    html = written(copy)
+    assert "not there: run `dvc repro finetune`" in html
+    assert "not there: run `dvc repro curate-mixture" in html
+    assert "packed-talk" not in html.split("<script>")[0]
+
+
+def test_preferences_about_another_model_are_not_told_as_this_ones(copy: Path) -> None:
+    path = copy / "reports/preferences.json"
+    told = json.loads(path.read_text())
+    told["model"]["digest"] = "0" * 64
+    path.write_text(json.dumps(told))
+    html = written(copy)
+    assert "reports/preferences.json is about another model: run `dvc repro preferences`" in html
+    assert not {"raters", "agreement"} & set(embedded(html, "charts"))
+
+
+def test_an_algorithm_that_draws_nothing_has_its_curves_too(copy: Path) -> None:
+    # DPO records no rewards of answers, no divergence and no entropy.
+    path = copy / "models/rlhf/curves/train.csv"
+    path.write_text("step,train/loss,reward/accuracy,reward/margin\n1,0.69,0.5,0.0\n2,0.6,0.7,0.2\n")
+    html = written(copy)
+    assert "it learns from the pairs themselves" in html
+    assert {"rl-reward-accuracy", "rl-reward-margin"} <= set(embedded(html, "charts"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("reports/curation_mixture.json", b'{"documents": {}}', r"no 'train' in documents\); .*dvc repro curation"),
+        ("reports/preferences.json", b"[]", r"is no object\); .*dvc repro preferences"),
+        ("reports/metrics.json", b'{"rlhf": {"test": {}}}', r"no 'behaviour' in rlhf.test\); .*dvc repro evaluate"),
+        ("corpus/preferences/ratings.jsonl", b'{"pair": 1}\n', r"ratings\.jsonl:1"),
+        ("models/rlhf/curves/train.csv", b"", r"damaged \(.*\); .*dvc repro rlhf"),
+    ],
+)
+def test_damaged_input_is_named_in_one_line(copy: Path, name: str, content: bytes, says: str) -> None:
+    (copy / name).write_bytes(content)
+    with pytest.raises(UserError, match=says) as raised, working_in(copy):
+        report(copy / "models", copy / "corpus", copy / "reports")
+    assert "\n" not in str(raised.value)
+    assert name.split("/")[-1] in str(raised.value)
