@@ -109,12 +109,16 @@ class Assistant:
 
     def asks(self, left: int, operation: str, right: int) -> list[str]:
         """Return every way to ask; an operation that isn't one of arithmetic's four is said as it is written."""
-        said = {
-            "left": numbers.words(left),
-            "operation": self.operations.get(operation, operation),
-            "right": numbers.words(right),
-        }
-        return [template.format(**said) for template in self.questions]
+        asked = {"left": left, "operation": operation, "right": right}
+        return [self.say(template, asked) for template in self.questions]
+
+    def say(self, template: str, asked: Mapping[str, Any]) -> str:
+        """Fill a question's template with the words of `left`, `operation` and `right`."""
+        return template.format(
+            left=numbers.words(asked["left"]),
+            operation=self.operations.get(asked["operation"], asked["operation"]),
+            right=numbers.words(asked["right"]),
+        )
 
     def forms(self, fact: Fact, answer: int | None = None) -> dict[str, str]:
         """Return every way to answer, by the form's name; with `answer` in place of the right one if it is given."""

@@ -19,7 +19,7 @@ from nudge.data.chat import Assistant
 from nudge.data.tokenizer import END_ID, prompt_ids
 from nudge.evaluation import answers, intervals
 from nudge.model import sampling
-from nudge.model.generation import greedy
+from nudge.model.sampling import greedy
 from nudge.model.saved import Saved
 
 LONGEST = 40  # tokens of an answer; the longest form has 22

@@ -10,17 +10,17 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from nudge.data import numbers
+from nudge.data import chat, numbers
 from nudge.data.chat import Assistant
 from nudge.data.split import uniform
 from nudge.data.tokenizer import END_ID, prompt_ids
 from nudge.evaluation import intervals
 from nudge.model import sampling
-from nudge.model.generation import greedy
+from nudge.model.sampling import greedy
 from nudge.model.saved import Saved
 
 SHOTS = (0, 1, 3)  # worked examples before the question; more leave no room for an answer
-QUESTIONS = 400  # the interval of a share is then at most ±5 points
+QUESTIONS = 200  # the interval of a share is then at most ±7 points
 LONGEST = 24  # tokens of an answer
 NUMBER_WORDS = frozenset(word for number in range(1000) for word in numbers.words(number).split())
 
@@ -39,7 +39,7 @@ def first_number(text: str) -> int | None:
 
 
 def asked(saved: Saved, assistant: Assistant, rows: Sequence[Row], examples: Sequence[Row], seed: int = 0) -> list[Row]:
-    """Ask questions of facts with more and more worked examples before them.
+    """Ask questions of facts with more and more worked examples before them, in plain words and in chat form.
 
     Args:
         rows: facts to ask; the first `QUESTIONS` in an order that the seed draws.
@@ -52,13 +52,13 @@ def asked(saved: Saved, assistant: Assistant, rows: Sequence[Row], examples: Seq
     chosen = _drawn(rows, f"{seed}:asked")[:QUESTIONS]
     shown = _drawn(examples, f"{seed}:shown")
     table = []
-    for place, template in enumerate(assistant.questions):
+    for template in (*assistant.questions, chat.prompt_of(assistant.questions[0])):
         for shots in SHOTS:
             prompts = []
             for number, row in enumerate(chosen):
                 before = [shown[(number * max(SHOTS) + shot) % len(shown)] for shot in range(shots)]
-                worked = [f"{_ask(assistant, place, one)} {numbers.words(one['answer'])} ." for one in before]
-                prompts.append(" ".join([*worked, _ask(assistant, place, row)]))
+                worked = [f"{assistant.say(template, one)} {numbers.words(one['answer'])} ." for one in before]
+                prompts.append(" ".join([*worked, assistant.say(template, row)]))
             right = sum(
                 first_number(text) == row["answer"]
                 for text, row in zip(_continued(saved, prompts), chosen, strict=True)
@@ -102,10 +102,6 @@ def styles(saved: Saved, documents: Sequence[Row], rows: Sequence[Row], seed: in
 def _classifier(told: Sequence[Row]) -> Pipeline:
     words = CountVectorizer(token_pattern=r"\S+", ngram_range=(1, 2), binary=True)
     return make_pipeline(words, MultinomialNB()).fit([row["text"] for row in told], [row["source"] for row in told])
-
-
-def _ask(assistant: Assistant, place: int, row: Row) -> str:
-    return assistant.asks(row["left"], row["operation"], row["right"])[place]
 
 
 def _continued(saved: Saved, prompts: list[str]) -> list[str]:

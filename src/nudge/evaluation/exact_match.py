@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from nudge.data.tokenizer import END_ID, PAD_ID, prompt_ids
-from nudge.model.generation import greedy
+from nudge.model.sampling import greedy
 from nudge.model.saved import Saved
 from nudge.training.pretraining import cross_entropy_sum
 

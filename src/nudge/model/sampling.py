@@ -6,7 +6,7 @@ its batch nor on whether a cache was used.
 Shape suffixes as in `decoder.py`; B answers, T tokens of the prompts, N new tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor
 from nudge.data.tokenizer import PAD_ID
 from nudge.errors import UserError
 from nudge.model.decoder import Attention, Block, Decoder, RotaryPositions, same_document
+from nudge.model.generation import Continuation
+
+BATCH = 2048  # texts side by side: their keys and values take tens of MB
 
 
 class Sampled(NamedTuple):
@@ -73,6 +76,51 @@ def sample(
     Raises:
         UserError: a prompt leaves no room for an answer.
     """
+    uniform_BN = uniform_BN.to(model.device)
+
+    def drawn(logits_RV: Tensor, rows_R: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        return draw(logits_RV, uniform_BN[rows_R, n], temperature)
+
+    return _continued(model, prompts, end, uniform_BN.shape[1], drawn)
+
+
+@torch.no_grad()
+def greedy(model: Decoder, prompts: Sequence[Sequence[int]], end: int, max_new: int) -> list[Continuation]:
+    """Continue each prompt with the most probable token, as `generation.greedy`, but with a cache and side by side.
+
+    For a model that lies whole on one device; `generation.greedy` goes through the model's own forward pass.
+    """
+
+    def best(logits_RV: Tensor, rows_R: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        found = logits_RV.float().log_softmax(-1).max(-1)
+        return found.indices, found.values
+
+    answers: dict[int, Continuation] = {}
+    # Prompts of about one length share a batch, so that little is padded.
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    for first in range(0, len(order), BATCH):
+        places = order[first : first + BATCH]
+        found = _continued(model, [prompts[place] for place in places], end, max_new, best)
+        log_p_B = found.log_p_BN.sum(1).tolist()
+        for place, ids, log_p, ended in zip(places, found.answers(end), log_p_B, found.ended_B.tolist(), strict=True):
+            answers[place] = Continuation(tuple(ids), log_p, ended)
+    return [answers[place] for place in range(len(prompts))]
+
+
+def _continued(
+    model: Decoder,
+    prompts: Sequence[Sequence[int]],
+    end: int,
+    N: int,
+    choose: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]],
+) -> Sampled:
+    """Continue each prompt with the tokens that `choose` takes.
+
+    Args:
+        model, prompts, end: see `sample`.
+        N: the most tokens of an answer.
+        choose: (logits, the rows that they are of, the token's place) → tokens and their ln p.
+    """
     lengths = [len(prompt) for prompt in prompts]
     room = [model.config.context + 1 - length for length in lengths]
     if min(room) < 1 or min(lengths) < 1:
@@ -80,11 +128,10 @@ def sample(
         raise UserError(
             f"prompt {at} has {lengths[at]} tokens; model.context={model.config.context} takes 1 to that many"
         )
-    B, N, T, device = len(prompts), uniform_BN.shape[1], max(lengths), model.device
+    B, T, device = len(prompts), max(lengths), model.device
     padded_BT = torch.tensor([[PAD_ID] * (T - len(prompt)) + list(prompt) for prompt in prompts], device=device)
     pad_B = torch.tensor([T - length for length in lengths], device=device)
     limit_B = torch.tensor([min(N, left) for left in room], device=device)
-    uniform_BN = uniform_BN.to(device)
 
     tokens_BN = torch.full((B, N), PAD_ID, device=device)
     log_p_BN = torch.zeros(B, N, device=device)
@@ -94,7 +141,7 @@ def sample(
     logits_BV = cache.read(padded_BT)
     rows_R = torch.arange(B, device=device)  # the answers that are not over yet
     for n in range(N):
-        token_R, log_p_R = draw(logits_BV, uniform_BN[rows_R, n], temperature)
+        token_R, log_p_R = choose(logits_BV, rows_R, n)
         tokens_BN[rows_R, n], log_p_BN[rows_R, n], said_BN[rows_R, n] = token_R, log_p_R, True
         ended_B[rows_R] = token_R == end
         open_R = (token_R != end) & (limit_B[rows_R] > n + 1)
