@@ -38,7 +38,9 @@ def measure(folder: Path, models: Mapping[str, str], most: int | None = None) ->
     curated = corpora.of_model(first.config, Path(next(iter(models.values())))) / "curated"
     rows = {name: documents.read(curated / f"{name}.parquet").to_pylist() for name in ("train", "test")}
     phrases = asking.assistant_of(data)
-    test = rows["test"][:most]
+    test = once(rows["test"])
+    # Of a few, some of each kind.
+    test = test if most is None else test[:: len(test) // most]
     facts = [row for row in test if row["answer"] is not None]
     arrays: dict[str, Any] = {
         "operation": np.array([row["operation"] for row in facts]),
@@ -59,6 +61,15 @@ def measure(folder: Path, models: Mapping[str, str], most: int | None = None) ->
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / FILE, **arrays)
     return means
+
+
+def once(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the first document of each fact, and of each question without one."""
+    first: dict[Any, dict[str, Any]] = {}
+    for row in rows:
+        fact = tuple(row[key] for key in ("operation", "left", "right"))
+        first.setdefault(row["prompt"] if row["operation"] is None else fact, row)
+    return list(first.values())
 
 
 def load(folders: Sequence[Path]) -> dict[str, NDArray[Any]]:

@@ -12,6 +12,7 @@ from nudge import project
 from nudge.config.schema import DataConfig, parse
 from nudge.data import asking, chat, corpora, documents, files
 from nudge.data.arithmetic import Fact
+from nudge.data.tokenizer import prompt_ids
 from nudge.studies import measuring, start, tasks, verdict
 from nudge.studies.measuring import HARD
 from nudge.studies.running import Scope, Study
@@ -82,17 +83,14 @@ def choose(folder: Path, model: str, reward: str, seed: int, most: int | None = 
 
     tuned = saved.load(project.root() / model)
     rows, data = _training(model, tuned.config)
-    asked = rows[:most]
+    asked = measuring.once(rows)[:most]
     assistant = asking.assistant_of(data)
     drawn = best_of_n.draw(
         tuned.model,
         tuned.tokenizer,
         assistant,
         rewards.find(reward, assistant, tuned.tokenizer),
-        [
-            [1, *one.ids]
-            for one in tuned.tokenizer.encode_batch([row["prompt"] for row in asked], add_special_tokens=False)
-        ],
+        [prompt_ids(tuned.tokenizer, row["prompt"]) for row in asked],
         [row["answer"] for row in asked],
         SAMPLES,
         24,
