@@ -237,6 +237,15 @@ def test_accumulated_parts_are_the_whole_batch(make: Make, algorithm: str) -> No
         assert torch.allclose(weight, here.get_parameter(name), rtol=1e-4, atol=1e-6), name
 
 
+def test_answers_stop(make: Make) -> None:
+    # B61 (trl #976): with the end token masked as padding, fine-tuned models never stopped.
+    config = make("grpo", "trainer.max_steps=1", "algorithm.prompts_per_iteration=64", "trainer.batch_size=256",
+                  "algorithm.max_new=24")  # fmt: skip
+    train(config)
+    assert column(config, "answers/ended")[0] > 0.9
+    assert column(config, "val/answers/ended", "validation")[0] > 0.9
+
+
 class Constant:
     name = "constant"
 
@@ -261,7 +270,7 @@ def test_groups_of_different_scales_are_compared_within_themselves(make: Make, m
     # B64: normalised over the batch, the prompt with large rewards would drown the other.
     values = [0.0, 1.0, 1.0, 2.0, 0.0, 100.0, 100.0, 200.0]
     monkeypatch.setattr(rewards, "find", lambda *_: Constant(values))
-    config, watch = make("grpo", "trainer.max_steps=1"), Watch()
+    config, watch = make("grpo", "trainer.max_steps=1", "algorithm.scale=group"), Watch()
     train(config, [watch])
     of_first = [-1, 0, 0, 1]
     for group, spread in enumerate((math.sqrt(2 / 3), 100 * math.sqrt(2 / 3)) * 2):

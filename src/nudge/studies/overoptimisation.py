@@ -156,8 +156,8 @@ def follow(folder: Path, model: str, start: str, reward: str, most: int | None =
         )
         answers = [some[0] for some in said.answers]
         texts_AT1, said_AT = rollouts.texts_of(answers, one.model.device)
-        log_p_AT, _ = rollouts.judged_by(one.model, texts_AT1, 1.0)
-        ref_AT, _ = rollouts.judged_by(first.model, texts_AT1, 1.0)
+        log_p_AT, _ = rollouts.judged_by(one.model, texts_AT1, said_AT, 1.0)
+        ref_AT, _ = rollouts.judged_by(first.model, texts_AT1, said_AT, 1.0)
         kl_A = ((log_p_AT - ref_AT) * said_AT).sum(1).double().numpy()
         columns["step"].append(step)
         columns["kl"].append(kl_A.reshape(-1, EACH).mean(1))

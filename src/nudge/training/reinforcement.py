@@ -116,8 +116,8 @@ class Reinforcement(Objective):
         )
         reward_A = checked(self._reward, answers, generator).to(self.model.device)
         texts_AT1, said_AT = texts_of(answers, self.model.device)
-        log_p_AT, entropy_AT = judged_by(self.model, texts_AT1, self.algorithm.temperature)
-        ref_log_p_AT, _ = judged_by(self.reference, texts_AT1, self.algorithm.temperature)
+        log_p_AT, entropy_AT = judged_by(self.model, texts_AT1, said_AT, self.algorithm.temperature)
+        ref_log_p_AT, _ = judged_by(self.reference, texts_AT1, said_AT, self.algorithm.temperature)
         nothing_A0 = torch.zeros(len(answers), 0, device=self.model.device)
         rollouts = Rollouts(
             turn["iteration"], texts_AT1, said_AT, log_p_AT, ref_log_p_AT, nothing_A0, nothing_A0, nothing_A0
@@ -187,4 +187,4 @@ class Reinforcement(Objective):
 
 def part_of_policy(module: Reinforcement, rollouts: Rollouts, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return ln p and entropy of some answers by the policy as it is, with gradients, [R, T]."""
-    return said_by(module.model, rollouts.texts_AT1[rows], module.algorithm.temperature)
+    return said_by(module.model, rollouts.texts_AT1[rows], rollouts.said_AT[rows], module.algorithm.temperature)

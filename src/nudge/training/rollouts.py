@@ -94,16 +94,25 @@ def texts_of(answers: Sequence[Answered], device: torch.device) -> tuple[Tensor,
     return texts_AT1, (places_T >= begins_A[:, None]) & (places_T < ends_A[:, None])
 
 
-def said_by(model: Decoder, texts_AT1: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Return ln p and the entropy at each token after the first, [A, T] each."""
-    logits_ATV = model(texts_AT1[:, :-1]).float() / temperature
-    return losses.log_probabilities(logits_ATV, texts_AT1[:, 1:]), losses.entropies(logits_ATV)
+def said_by(model: Decoder, texts_AT1: Tensor, said_AT: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Return ln p and the entropy at each token that was said, [A, T] each; 0 elsewhere.
+
+    The output layer computes nothing for questions and padding, which are three quarters of all positions.
+    """
+    state_ATD = model.model(texts_AT1[:, :-1], None)
+    logits_NV = model.lm_head(state_ATD[said_AT]).float() / temperature
+    log_p_N = losses.log_probabilities(logits_NV, texts_AT1[:, 1:][said_AT])
+    nothing_AT = torch.zeros(said_AT.shape, device=said_AT.device)
+    return nothing_AT.masked_scatter(said_AT, log_p_N), nothing_AT.masked_scatter(said_AT, losses.entropies(logits_NV))
 
 
 @torch.no_grad()
-def judged_by(model: Decoder, texts_AT1: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def judged_by(model: Decoder, texts_AT1: Tensor, said_AT: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Return the same without gradients, a part of the answers at a time."""
-    parts = [said_by(model, some, temperature) for some in torch.split(texts_AT1, BATCH)]
+    parts = [
+        said_by(model, some, said, temperature)
+        for some, said in zip(torch.split(texts_AT1, BATCH), torch.split(said_AT, BATCH), strict=True)
+    ]
     log_p_AT, entropy_AT = (torch.cat(column) for column in zip(*parts, strict=True))
     return log_p_AT, entropy_AT
 
