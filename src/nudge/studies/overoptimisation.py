@@ -97,8 +97,8 @@ def _of_seed(scope: Scope, seed: int) -> list[Task]:
 def pool(folder: Path, model: str, rewards_of: Mapping[str, str], seed: int, most: int | None = None) -> Any:
     """Draw a pool of answers to each question, and say what the best of n is worth by each reward model that chooses.
 
-    Writes `pool.npz`: for each reward model `proxy/SIZE` and `gold/SIZE`, [n, questions]; proxy in standard deviations
-    of its own scores in the pool, from their mean.
+    Writes `pool.npz`: for each reward model `proxy/SIZE` and `gold/SIZE`, [n, questions], proxy in standard deviations
+    of its own scores in the pool, from their mean; these two are `scale/SIZE`.
     """
     tuned = saved.load(project.root() / model)
     assistant, prompts, expected = _asked(tuned, model, most or QUESTIONS)
@@ -110,6 +110,7 @@ def pool(folder: Path, model: str, rewards_of: Mapping[str, str], seed: int, mos
     ns = [n for n in BEST_OF if n <= answers]
     for size, place in rewards_of.items():
         proxy_PN = _scores(place, assistant, tuned, drawn)
+        arrays[f"scale/{size}"] = np.array([proxy_PN.mean(), proxy_PN.std()])
         proxy_PN = (proxy_PN - proxy_PN.mean()) / proxy_PN.std()
         arrays[f"proxy/{size}"] = np.stack([best_of_n.expected_best(proxy_PN, proxy_PN, n) for n in ns])
         arrays[f"gold/{size}"] = np.stack([best_of_n.expected_best(proxy_PN, drawn.gold_PN, n) for n in ns])
@@ -191,6 +192,9 @@ def conclude(scope: Scope, done: Mapping[str, Done]) -> dict[str, Any]:
         ways = [
             dict(np.load(scope.root / f"{NAME}/seed{seed}/pairs{size}/followed/followed.npz")) for seed in scope.seeds
         ]
+        for way, one in zip(ways, pools, strict=True):
+            mean, spread = one[f"scale/{size}"]
+            way["proxy"] = (way["proxy"] - mean) / spread
         rl = {what: np.concatenate([way[what] for way in ways], axis=1) for what in ("proxy", "gold", "kl")}
         table.append(
             {
@@ -202,6 +206,8 @@ def conclude(scope: Scope, done: Mapping[str, Done]) -> dict[str, Any]:
         )
     return {
         "rater": RATER,
+        "kl": {"best_of_n": "ln n - (n - 1) / n, a bound where answers tie", "rl": "k1, the mean of ln(pi / pi_ref)"},
+        "proxy": "standard deviations of the reward model's scores of the fine-tuned model's answers, from their mean",
         "sizes": table,
         "gold_chooses": [done[f"{NAME}/seed{seed}/pool"].result["gold_chooses"] for seed in scope.seeds],
         "metrics": {

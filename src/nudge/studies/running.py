@@ -119,12 +119,21 @@ def _all(study: Study, scope: Scope, jobs: int, parent: ParentRun, report: Path)
         **figures,
         "tasks": {task.name: _shown(task, done[task.name]) for task in planned},
     }
-    files.write_text(report, json.dumps(content, indent=1) + "\n")
+    files.write_text(report, json.dumps(_rounded(content), indent=1) + "\n")
     parent.log(_rows(planned, done), _metrics(figures), [])
     try:
         store.client().log_artifact(parent.run_id, str(report))
     except MlflowException as error:
         print(f"MLflow: {report.name} not recorded ({error})", file=sys.stderr)
+
+
+def _rounded(value: Any) -> Any:
+    """Return the same with six digits of each number: more would only make the file long."""
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def do(planned: Sequence[Task], root: Path, jobs: int, parent: str | None) -> dict[str, Done]:
