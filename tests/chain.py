@@ -22,9 +22,20 @@ from tests.conftest import REPOSITORY
 
 OPERANDS = 52  # the least with answers above one hundred: the assistant needs the word to hear what is out of its range
 REGISTERS = ("encyclopedia", "book", "code", "conversation", "paper", "web")
-SHAPE = ("model.width=32", "model.layers=1", "model.heads=2", "model.kv_heads=2", "model.mlp_width=64")
+SHAPE = (
+    "model.width=32",
+    "model.layers=1",
+    "model.heads=2",
+    "model.kv_heads=2",
+    "model.mlp_width=64",
+    "model.context=64",
+)
 QUICK = (*SHAPE, "schedule.warmup_steps=2", "callbacks.gradients.every_n_steps=10")
-CHAT = (f"data.sources.assistant.max_operand={OPERANDS}", "data.sources.assistant.refusals=400")
+CHAT = (
+    f"data.sources.assistant.max_operand={OPERANDS}",
+    "data.sources.assistant.per_fact=1.0",
+    "data.sources.assistant.refusals=400",
+)
 STAGES: dict[str, tuple[str, ...]] = {
     "base": (
         "experiment=base",

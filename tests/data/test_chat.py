@@ -183,7 +183,7 @@ def test_marks_of_other_platforms_change_nothing(
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict[str, Any]]:
-    data = compose(["data=chat"]).data
+    data = compose(["data=chat", "data.sources.assistant.per_fact=1.0", "data.sources.assistant.refusals=2000"]).data
     return documents.table(list(KINDS["chat"].documents(data, "assistant", REPOSITORY / "data"))).to_pylist()
 
 
