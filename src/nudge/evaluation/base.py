@@ -47,7 +47,7 @@ def asked(saved: Saved, assistant: Assistant, rows: Sequence[Row], examples: Seq
 
     Returns:
         for each form of question and count of examples `{"question", "shots", "count", "right", "share", "low",
-        "high"}`: whether the first number that follows is the right one.
+        "high"}`: whether the first number that follows is the right one. Left out is what has no room in the context.
     """
     chosen = _drawn(rows, f"{seed}:asked")[:QUESTIONS]
     shown = _drawn(examples, f"{seed}:shown")
@@ -59,6 +59,8 @@ def asked(saved: Saved, assistant: Assistant, rows: Sequence[Row], examples: Seq
                 before = [shown[(number * max(SHOTS) + shot) % len(shown)] for shot in range(shots)]
                 worked = [f"{assistant.say(template, one)} {numbers.words(one['answer'])} ." for one in before]
                 prompts.append(" ".join([*worked, assistant.say(template, row)]))
+            if max(len(prompt_ids(saved.tokenizer, prompt)) for prompt in prompts) > saved.model.config.context:
+                continue
             right = sum(
                 first_number(text) == row["answer"]
                 for text, row in zip(_continued(saved, prompts), chosen, strict=True)
