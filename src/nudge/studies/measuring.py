@@ -5,14 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nudge import project
 from nudge.config.schema import DataConfig, parse
 from nudge.data import asking, corpora, documents
+from nudge.data.chat import Assistant
 from nudge.evaluation import assistant as answering
 from nudge.evaluation import intervals
+from nudge.evaluation.best_of_n import Drawn
 from nudge.model import saved
+from nudge.model.saved import Saved
+from nudge.training import rewards
 
 FILE = "measured.npz"
 HARD = ("times", "divided by")
@@ -61,6 +66,24 @@ def measure(folder: Path, models: Mapping[str, str], most: int | None = None) ->
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / FILE, **arrays)
     return means
+
+
+def scores(reward: str, assistant: Assistant, model: Saved, drawn: Drawn) -> Floats:
+    """Return what a reward says of each answer, [P, N]; the same text to the same question is judged once.
+
+    Args:
+        reward: what a person calls it.
+        assistant: the phrases that the rubric knows.
+        model: what answered.
+        drawn: its answers.
+    """
+    keys = [(p, tuple(one.ids), one.ended) for p, some in enumerate(drawn.answers) for one in some]
+    flat = [one for some in drawn.answers for one in some]
+    first = {key: place for place, key in reversed(list(enumerate(keys)))}
+    places = sorted(first.values())
+    judge = rewards.find(reward, assistant, model.tokenizer)
+    values = dict(zip(places, judge([flat[at] for at in places], torch.Generator()), strict=True))
+    return np.array([values[first[key]] for key in keys], dtype=np.float64).reshape(len(drawn.answers), -1)
 
 
 def once(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from nudge.evaluation import best_of_n, intervals, preference
 from nudge.evaluation.best_of_n import Drawn
 from nudge.model import saved, snapshots
 from nudge.model.saved import Saved
-from nudge.studies import curves, start, tasks
+from nudge.studies import curves, measuring, start, tasks
 from nudge.studies.curves import Floats
 from nudge.studies.running import Scope, Study
 from nudge.studies.tasks import Done, Task, Work
@@ -109,7 +109,7 @@ def pool(folder: Path, model: str, rewards_of: Mapping[str, str], seed: int, mos
     accuracy = {}
     ns = [n for n in BEST_OF if n <= answers]
     for size, place in rewards_of.items():
-        proxy_PN = _scores(place, assistant, tuned, drawn)
+        proxy_PN = measuring.scores(place, assistant, tuned, drawn)
         arrays[f"scale/{size}"] = np.array([proxy_PN.mean(), proxy_PN.std()])
         proxy_PN = (proxy_PN - proxy_PN.mean()) / proxy_PN.std()
         arrays[f"proxy/{size}"] = np.stack([best_of_n.expected_best(proxy_PN, proxy_PN, n) for n in ns])
@@ -121,17 +121,6 @@ def pool(folder: Path, model: str, rewards_of: Mapping[str, str], seed: int, mos
     np.savez_compressed(folder / "pool.npz", **arrays | {"n": np.array(ns)})
     ideal = np.stack([best_of_n.expected_best(drawn.gold_PN, drawn.gold_PN, n) for n in ns]).mean(1)
     return {"accuracy": accuracy, "gold_chooses": ideal.tolist(), "distinct": _distinct(drawn)}
-
-
-def _scores(place: str, assistant: Assistant, tuned: Saved, drawn: Drawn) -> Floats:
-    """Return a reward model's score of each answer, [P, N]; the same text to the same question is scored once."""
-    keys = [(p, tuple(one.ids), one.ended) for p, some in enumerate(drawn.answers) for one in some]
-    flat = [one for some in drawn.answers for one in some]
-    first = {key: place for place, key in reversed(list(enumerate(keys)))}
-    places = sorted(first.values())
-    judge = rewards.find(place, assistant, tuned.tokenizer)
-    values = dict(zip(places, judge([flat[at] for at in places], torch.Generator()), strict=True))
-    return np.array([values[first[key]] for key in keys], dtype=np.float64).reshape(len(drawn.answers), -1)
 
 
 def _distinct(drawn: Drawn) -> float:

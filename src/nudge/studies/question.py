@@ -13,15 +13,19 @@ from nudge.config.schema import DataConfig, parse
 from nudge.data import asking, chat, corpora, documents, files, rubric
 from nudge.data.arithmetic import Fact
 from nudge.data.tokenizer import prompt_ids
+from nudge.evaluation import best_of_n
+from nudge.model import saved
 from nudge.studies import measuring, start, tasks, verdict
 from nudge.studies.measuring import HARD
 from nudge.studies.running import Scope, Study
 from nudge.studies.tasks import Done, Task, Training, Work
+from nudge.training.rewards import Gold
 
 NAME = "rlhf_question"
 ARMS = ("rlhf", "random", "rejection", "taught")
 TRIES = (1, 2, 4, 8, 16)
 SAMPLES = 8  # answers of which rejection sampling keeps one: as many as a group of GRPO has
+MAX_NEW = 24  # tokens, as in training
 REJECTION_STEPS = 100  # of 256: about two passes over the chosen answers
 TAUGHT_STEPS = 200  # after 100 the control had moved, in a trial
 SHARE_OF_HARD = 0.7  # of the lessons; the others keep what was learned before
@@ -77,10 +81,6 @@ def _of_seed(scope: Scope, seed: int) -> list[Task]:
 
 def choose(folder: Path, model: str, reward: str, seed: int, most: int | None = None) -> Any:
     """Write the best of a model's own answers to each training question, by a reward model: what rejection keeps."""
-    from nudge.evaluation import best_of_n
-    from nudge.model import saved
-    from nudge.training import rewards
-
     tuned = saved.load(project.root() / model)
     rows, data = _training(model, tuned.config)
     asked = measuring.once(rows)[:most]
@@ -89,14 +89,14 @@ def choose(folder: Path, model: str, reward: str, seed: int, most: int | None = 
         tuned.model,
         tuned.tokenizer,
         assistant,
-        rewards.find(reward, assistant, tuned.tokenizer),
+        Gold(assistant),
         [prompt_ids(tuned.tokenizer, row["prompt"]) for row in asked],
         [row["answer"] for row in asked],
         SAMPLES,
-        24,
+        MAX_NEW,
         seed,
     )
-    best = best_of_n.choose(drawn.proxy_PN)
+    best = best_of_n.choose(measuring.scores(reward, assistant, tuned, drawn))
     chosen = [(row, answers[place]) for row, answers, place in zip(asked, drawn.answers, best, strict=True)]
     kept = [(row, one) for row, one in chosen if one.ended and one.text]
     _write(folder, [row | {"text": f"{row['prompt']} {one.text}"} for row, one in kept])
@@ -106,8 +106,6 @@ def choose(folder: Path, model: str, reward: str, seed: int, most: int | None = 
 
 def teach(folder: Path, model: str, seed: int, most: int | None = None) -> Any:
     """Write right answers to questions of training families, most of them of the hard operations."""
-    from nudge.model import saved
-
     rows, data = _training(model, saved.load(project.root() / model).config)
     assistant = asking.assistant_of(data)
     facts = [row for row in rows if row["operation"] is not None]
