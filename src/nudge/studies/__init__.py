@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nudge.studies.running import Study
 
-MODULES = {"rlhf_question": "question", "overoptimisation": "overoptimisation", "composition": "composition"}
+MODULES = {
+    "rlhf_question": "question",
+    "overoptimisation": "overoptimisation",
+    "composition": "composition",
+    "curation": "curation",
+}
 NAMES = tuple(MODULES)
 
 

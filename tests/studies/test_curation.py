@@ -1,0 +1,53 @@
+"""What curation is worth, by the real command on a tiny corpus: every process, and the report that others read."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from nudge.config.composition import compose
+from nudge.studies import curation
+from nudge.studies.running import Scope
+from tests.conftest import REPOSITORY, runner
+
+
+def test_the_command_trains_and_measures_raw_and_curated_on_as_many_tokens(tmp_path: Path) -> None:
+    for name in ("conf", "data"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name)
+    where = {"NUDGE_PROJECT": str(tmp_path), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    run = runner(tmp_path)
+    done = run("nudge", "study", "curation", "--quick", "--seeds", "0", "--jobs", "1", **where)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "outputs/studies-quick/curation/report.json").read_text())
+    arms = {arm["arm"]: arm for arm in report["arms"]}
+    assert list(arms) == ["curated", "raw"]
+    for arm in arms.values():
+        assert {name.partition("/")[0] for name in arm["measures"]} == set(report["measures"])
+        (one,) = arm["runs"]
+        assert one["seed"] == 0
+        assert one["run"]
+        assert len(one["model"]) == 64
+    raw, curated = arms["raw"], arms["curated"]
+    assert raw["corpus"]["vocabulary"] > curated["corpus"]["vocabulary"]
+    assert all(one["left"] == one["of"] for one in raw["corpus"]["planted_left_in"].values())
+    assert curated["corpus"]["planted_left_in"]["personal_data"]["left"] == 0
+    assert raw["measures"]["exact_match"]["count"] == curated["measures"]["exact_match"]["count"]  # the same questions
+    assert raw["measures"]["canary_exposure"]["mean"] is not None
+    assert curated["measures"]["canary_exposure"]["mean"] is None  # it has no words for them
+    assert raw["against_curated"]["loss"]["low"] < raw["against_curated"]["loss"]["high"]
+    # A run is as long as the tokens ask for, to the nearest step.
+    counts = [one["runs"][0] for one in arms.values()]
+    assert max(one["tokens"] for one in counts) - min(one["tokens"] for one in counts) < counts[0]["tokens"] / 12
+
+
+def test_each_filter_is_left_out_once(tmp_path: Path) -> None:
+    """An arm that left out none, or two, would be compared all the same."""
+    arms = {arm.name: arm for arm in curation.arms(Scope(tmp_path, (0, 1, 2)))}
+    filters = compose(arms["curated"].overrides).data.curation.filters
+    assert compose(arms["raw"].overrides).data.curation.filters == []
+    assert len(filters) == 11
+    for name in filters:
+        arm = arms.pop(f"without_{name}")
+        assert compose(arm.overrides).data.curation.filters == [other for other in filters if other != name]
+        assert arm.seeds == (0,)
+    assert {name: arm.seeds for name, arm in arms.items()} == {"curated": (0, 1, 2), "raw": (0, 1, 2)}
