@@ -1,5 +1,7 @@
 """What a person types: `nudge COMMAND`. Libraries are imported by the command that needs them, to start quickly."""
 
+import io
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from nudge.orphans import end_with_parent
 def run() -> None:
     """Run the command line; exit with 0 done, 1 failed, 2 wrong request, 130 interrupted, 143 told to stop."""
     end_with_parent()
+    _speak_utf8()
     try:
         main(standalone_mode=False)
     except UserError as error:
@@ -24,6 +27,14 @@ def run() -> None:
         _leave(f"nudge: {error.format_message()}", 2)
     except (KeyboardInterrupt, click.Abort):
         _leave("nudge: interrupted", 130)
+
+
+def _speak_utf8() -> None:
+    """Take what was typed for UTF-8 whatever the locale is, and print what a terminal can't show as escapes."""
+    sys.argv = [os.fsencode(argument).decode("utf-8", "surrogateescape") for argument in sys.argv]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _leave(line: str, code: int) -> None:

@@ -71,8 +71,10 @@ def check_known(tokenizer: Tokenizer, text: str) -> None:
     """Check that the tokenizer knows every word of a text.
 
     Raises:
-        UserError: naming the first unknown word and the nearest known one.
+        UserError: naming the first unknown word and the nearest known one; or it isn't text in UTF-8.
     """
+    if any("\ud800" <= character <= "\udfff" for character in text):  # bytes of another encoding, as Python keeps them
+        raise UserError(f"{text!a}: not text in UTF-8; write it in that encoding")
     known = [word for word in tokenizer.get_vocab() if word not in SPECIAL]
     for word, _ in WhitespaceSplit().pre_tokenize_str(text):
         if word not in known:

@@ -1,6 +1,7 @@
 """What an assistant can do and what it does, question by question, kept so that arms and seeds can be compared."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +114,16 @@ def over_seeds_and_families(values_SN: Floats, families_N: NDArray[Any], seed: i
     with all their answers. Of one seed it says nothing about other seeds.
     """
     rng = np.random.default_rng(seed)
-    weights_BN = intervals.drawn_clusters(families_N.tolist(), RESAMPLES, rng)
+    weights_BN = _drawn(tuple(families_N.tolist()), seed)
     by_seed_BS = (weights_BN @ values_SN.T) / weights_BN.sum(1, keepdims=True)
     seeds = len(values_SN)
     drawn_BS = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
     low, high = intervals.percentiles((by_seed_BS * drawn_BS).sum(1))
     by_seed = values_SN.mean(1)
     return {"mean": float(by_seed.mean()), "low": low, "high": high, "by_seed": by_seed.tolist()}
+
+
+@lru_cache(maxsize=16)
+def _drawn(families: tuple[str, ...], seed: int) -> Floats:
+    # Drawing takes longer than all the rest, and hundreds of figures are of the same questions.
+    return intervals.drawn_clusters(families, RESAMPLES, np.random.default_rng((seed, 1)))

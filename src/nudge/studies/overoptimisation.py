@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from nudge import project
 from nudge.config.schema import DataConfig, parse
-from nudge.data import asking, corpora
+from nudge.data import asking, chat, corpora
 from nudge.data.chat import Assistant
 from nudge.data.split import uniform
 from nudge.data.tokenizer import prompt_ids
@@ -135,15 +134,12 @@ def follow(folder: Path, model: str, start: str, reward: str, most: int | None =
     """
     first = saved.load(project.root() / start)
     assistant, prompts, expected = _asked(first, start, most or FOLLOWED)
-    judge, gold = rewards.find(reward, assistant, first.tokenizer), rewards.Gold(assistant)
+    judge = rewards.find(reward, assistant, first.tokenizer)
     repeated = [prompt for prompt in prompts for _ in range(EACH)]
     right = [answer for answer in expected for _ in range(EACH)]
     columns: dict[str, list[Any]] = {"step": [], "proxy": [], "gold": [], "kl": []}
     for step, one in snapshots.load_all(project.root() / model):
-        numbers = torch.Generator().manual_seed(0)
-        said = best_of_n.draw(
-            one.model, one.tokenizer, assistant, judge, repeated, right, 1, MAX_NEW, int(numbers.initial_seed())
-        )
+        said = best_of_n.draw(one.model, one.tokenizer, assistant, judge, repeated, right, 1, MAX_NEW, seed=0)
         answers = [some[0] for some in said.answers]
         texts_AT1, said_AT = rollouts.texts_of(answers, one.model.device)
         log_p_AT, _ = rollouts.judged_by(one.model, texts_AT1, said_AT, 1.0)
@@ -152,7 +148,7 @@ def follow(folder: Path, model: str, start: str, reward: str, most: int | None =
         columns["step"].append(step)
         columns["kl"].append(kl_A.reshape(-1, EACH).mean(1))
         columns["proxy"].append(said.proxy_PN.reshape(-1, EACH).mean(1))
-        columns["gold"].append(np.array(gold(answers, numbers)).reshape(-1, EACH).mean(1))
+        columns["gold"].append(said.gold_PN.reshape(-1, EACH).mean(1))
     arrays: dict[str, Any] = {key: np.array(value) for key, value in columns.items()}
     np.savez_compressed(folder / "followed.npz", **arrays)
     return {"points": len(columns["step"])}
@@ -164,7 +160,7 @@ def _asked(model: Saved, where: str, most: int) -> tuple[Assistant, list[list[in
     corpora.of_model(model.config, Path(where))
     asked = asking.questions(data, 0)["validation"]
     chosen = sorted(asked, key=lambda one: uniform(f"overoptimisation:{one.text}"))[:most]
-    prompts = [prompt_ids(model.tokenizer, f"<user> {one.text} <assistant>") for one in chosen]
+    prompts = [prompt_ids(model.tokenizer, chat.prompt_of(one.text)) for one in chosen]
     return asking.assistant_of(data), prompts, [one.expected for one in chosen]
 
 

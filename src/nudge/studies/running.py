@@ -24,6 +24,7 @@ from nudge.studies import tasks, work
 from nudge.studies.tasks import KEY, MODEL, Done, Task, Training
 from nudge.sweeps.parent import ParentRun
 from nudge.training.tracking import lineage, record, store
+from nudge.training.tracking.dead_runs import LOCK
 
 LOG = "log.txt"
 SECONDS_TO_END = 20  # that runs have to write a checkpoint when the study is stopped
@@ -80,10 +81,12 @@ def run(study: Study, seeds: tuple[int, ...] | None, quick: bool, jobs: int) -> 
     folder.mkdir(parents=True, exist_ok=True)
     scope = Scope(root, seeds or study.seeds, quick)
     try:
-        with FileLock(root / ".lock", timeout=0):
+        # The folder's own says to the runs that the study's run is alive; the root's keeps studies apart.
+        with FileLock(root / LOCK, timeout=0), FileLock(folder / LOCK, timeout=0):
             parent = ParentRun(compose(), folder, study.name)
-            shown = {"study": study.name, "quick": str(quick).lower()}
-            parent.describe({"seeds": str(list(scope.seeds))}, shown | {"stage": "study"})
+            # As tags: a study that goes on may have more seeds, and MLflow's params never change.
+            shown = {"study": study.name, "seeds": ",".join(map(str, scope.seeds)), "quick": str(quick).lower()}
+            parent.describe({}, shown | {"stage": "study"})
             report = folder / "report.json" if quick else project.reports() / "studies" / f"{study.name}.json"
             try:
                 _all(study, scope, jobs, parent, report)
