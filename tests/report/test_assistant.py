@@ -14,6 +14,7 @@ from nudge.evaluation.assistant import LONGEST
 from nudge.model import saved
 from nudge.model.generation import greedy
 from nudge.report.report import report
+from tests.report import studies
 from tests.report.chain import make_chain
 from tests.report.project import make, working_in
 from tests.report.test_report import embedded, values, written
@@ -52,11 +53,12 @@ def test_each_model_says_what_the_page_says_it_does(project: Path, whole: str) -
             # The base model never saw the marks of the chat.
             asked = it["question"] if stage == "base" else chat.prompt_of(it["question"])
             answer = greedy(model.model, [prompt_ids(model.tokenizer, asked)], END_ID, LONGEST)[0]
-            text, probability, ended, right = it["said"][place]
+            text, probability, ended, right, formed = it["said"][place]
             assert text == model.tokenizer.decode(list(answer.ids))
             assert probability == pytest.approx(2.718281828**answer.log_probability, rel=1e-3)
             assert ended == answer.ended
             assert sum(it["p"][place]) == pytest.approx(1, abs=0.02)
+            assert formed or not right
             if stage != "base" and right and it["expected"]:
                 assert it["expected"] in text
 
@@ -156,6 +158,55 @@ def test_a_chain_that_ends_early_is_told_as_far_as_it_goes(copy: Path) -> None:
     assert "packed-talk" not in html.split("<script>")[0]
 
 
+def test_a_study_that_was_not_run_is_named_with_its_command(whole: str) -> None:
+    for name in ("rlhf_question", "composition", "overoptimisation", "curation"):
+        assert f"not measured: run `nudge study {name}`" in whole
+    assert "Does RLHF add a capability?" not in whole
+
+
+def test_the_verdict_is_the_studys_and_every_check_stands_beside_it(copy: Path) -> None:
+    studies.write(copy / "reports", copy / "work")
+    html = written(copy)
+    told = json.loads((copy / "reports/studies/rlhf_question.json").read_text())
+    claim = re.search(r"Does RLHF add a capability\? <span[^>]*>(\w+)</span>", html)
+    assert claim is not None
+    assert claim[1] == told["verdict"]["answer"] == "no"
+    question = html.split('<section id="question"')[1].split("</section>")[0]
+    marks = re.findall(r"(✓ yes|✗ no)</span>", question)
+    assert [mark == "✓ yes" for mark in marks] == [check["passed"] for check in told["verdict"]["checks"]]
+    assert "simulated" in question
+    assert studies.RUN in html.split('id="made-reports-studies-rlhf_question"')[1].split("</dl>")[0]
+    # Without a control that moves, nothing was shown.
+    studies.write(copy / "reports", copy / "work", taught=0.0)
+    assert re.search(r"Does RLHF add a capability\? <span[^>]*inconclusive[^>]*>undecided<", written(copy))
+
+
+def test_fitted_curves_begin_where_gold_began_and_turn_earlier_with_fewer_pairs(copy: Path) -> None:
+    studies.write(copy / "reports", copy / "work")
+    charts = embedded(written(copy), "charts")
+    told = json.loads((copy / "reports/studies/overoptimisation.json").read_text())
+    layers = charts["best-of-n-gold"]["layer"]
+    fitted = layers[-1]["data"]["values"]
+    for row in told["sizes"]:
+        own = [one for one in fitted if one["pairs"] == f"{row['pairs']:,} pairs"]
+        assert own[0]["mean"] == pytest.approx(row["best_of_n"]["points"][0]["gold"]["mean"], rel=1e-3)
+        highest = max(own, key=lambda one: one["mean"])["d"]
+        turning = row["best_of_n"]["fit"]["turning"]["mean"]
+        assert turning is None or highest == pytest.approx(turning, abs=0.1)
+    assert {"rl-gold", "rl-proxy", "best-of-n-proxy", "arms-capability", "composition", "worth-taught-wrong"} <= set(
+        charts
+    )
+
+
+def test_a_corpus_of_which_a_measure_says_nothing_is_left_out_of_its_picture(copy: Path) -> None:
+    studies.write(copy / "reports", copy / "work")
+    html = written(copy)
+    drawn = {row["arm"] for row in values(embedded(html, "charts")["worth-personal-extracted"]["layer"][0])}
+    assert "raw" not in drawn
+    assert "without personal data" in drawn
+    assert "nan" not in re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL).lower().split()
+
+
 def test_preferences_about_another_model_are_not_told_as_this_ones(copy: Path) -> None:
     path = copy / "reports/preferences.json"
     told = json.loads(path.read_text())
@@ -182,10 +233,13 @@ def test_an_algorithm_that_draws_nothing_has_its_curves_too(copy: Path) -> None:
         ("reports/preferences.json", b"[]", r"is no object\); .*dvc repro preferences"),
         ("reports/metrics.json", b'{"rlhf": {"test": {}}}', r"no 'behaviour' in rlhf.test\); .*dvc repro evaluate"),
         ("corpus/preferences/ratings.jsonl", b'{"pair": 1}\n', r"ratings\.jsonl:1"),
+        ("reports/studies/rlhf_question.json", b'{"study": ""}', r"no 'question'\); .*nudge study rlhf_question"),
+        ("reports/studies/overoptimisation.json", b"{", r"damaged \(.*\); .*nudge study overoptimisation"),
         ("models/rlhf/curves/train.csv", b"", r"damaged \(.*\); .*dvc repro rlhf"),
     ],
 )
 def test_damaged_input_is_named_in_one_line(copy: Path, name: str, content: bytes, says: str) -> None:
+    (copy / name).parent.mkdir(exist_ok=True)
     (copy / name).write_bytes(content)
     with pytest.raises(UserError, match=says) as raised, working_in(copy):
         report(copy / "models", copy / "corpus", copy / "reports")

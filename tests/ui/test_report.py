@@ -10,6 +10,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from nudge.report.report import report
 from tests.conftest import Pipeline
+from tests.report import studies
+from tests.report.chain import make_chain
 from tests.report.project import make, measure, working_in
 from tests.ui.conftest import CHROMIUM, FLAGS
 
@@ -19,9 +21,11 @@ MARKS = "svg .mark-rect path, svg .mark-symbol path, svg .mark-line path, svg .m
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Write the report of a small model that was looked into."""
+    """Write the report of a small model that was looked into, and of a small assistant."""
     folder = make(tmp_path_factory.mktemp("shown"))
     measure(folder)
+    make_chain(folder)
+    studies.write(folder / "reports", folder / "work")
     with working_in(folder):
         report(folder / "models", folder / "corpus", folder / "reports")
     return (folder / "reports/nudge.html").as_uri()
@@ -75,7 +79,7 @@ def test_it_draws_everything_from_disk_and_asks_nobody(
     assert it.said == []
     assert [url for url in it.asked if not url.startswith(("data:", "blob:"))] == [address]
     charts = it.page.locator("[data-chart]")
-    assert charts.count() > 40
+    assert charts.count() > 80
     marks = {
         chart.get_attribute("data-chart"): chart.evaluate(
             """(place, marks) => [...place.querySelectorAll(marks)].filter((mark) => {
@@ -210,11 +214,36 @@ def test_the_picker_answers_and_is_honest_about_the_rest(page: Page) -> None:
     expect(charts).to_be_visible()
 
 
+def test_a_question_that_is_picked_is_answered_by_each_model(page: Page) -> None:
+    answer, question = page.locator("#talk-answer"), page.locator("#talk-question")
+    expect(answer.locator("dt")).to_have_text(["base", "fine-tuned", "preferred"])
+    packed = page.evaluate("JSON.parse(document.getElementById('packed-talk').textContent)")
+    refused = next(n for n, it in enumerate(packed["questions"]) if it["expected"] is None)
+    before = drawn(page, "said-forms")
+    question.focus()
+    question.select_option(str(refused))
+    expect(answer.locator("dd .aside").first).to_contain_text("nothing to be right or wrong")
+    expect(answer.locator("dd .text").nth(1)).to_contain_text(packed["questions"][refused]["said"][1][0])
+    page.wait_for_function("was => document.querySelector('#chart-said-forms svg').innerHTML !== was", arg=before)
+    page.get_by_role("button", name="one they answer differently").click()
+    fine_tuned, preferred = (answer.locator("dd .text").nth(place).inner_text() for place in (1, 2))
+    assert fine_tuned != preferred
+
+
+def test_what_is_simulated_can_be_seen_to_be(page: Page) -> None:
+    for chapter in ("preferences", "question", "overoptimisation"):
+        mark = page.locator(f"#{chapter} .simulated").first
+        expect(mark).to_be_visible()
+        expect(mark).to_contain_text("simulated")
+
+
 def test_the_keyboard_reaches_everything_that_can_be_used(page: Page) -> None:
     page.keyboard.press("Tab")
     expect(page.locator(":focus")).to_have_text("Skip to the story")
-    wanted, reached = {"theme", "play", "film", "ask-left", "ask-operation", "ask-right", "ask-random"}, set()
-    for _ in range(400):
+    wanted = {"theme", "play", "film", "ask-left", "ask-operation", "ask-right", "ask-random"}
+    wanted |= {"talk-question", "talk-random"}
+    reached: set[str] = set()
+    for _ in range(600):
         page.keyboard.press("Tab")
         at = page.evaluate("[document.activeElement.id, getComputedStyle(document.activeElement).outlineStyle]")
         if at[0] in wanted:
@@ -230,9 +259,10 @@ def test_the_page_of_the_default_run(browser: Browser, pipeline: Pipeline, tmp_p
     folder, _, _ = pipeline
     it = opened(browser, (folder / "reports/nudge.html").as_uri(), 1280, "light")
     assert it.said == []
-    for name in ("learned", "watch", "ask", "memory"):
+    for name in ("learned", "watch", "ask", "memory", "sources", "assistant", "preferences"):
         expect(it.page.locator(f"#{name}")).to_be_visible()
-    assert "not measured" not in it.page.locator("main").inner_text()
+    # Studies take hours, and are no part of the pipeline.
+    assert "run `dvc repro" not in it.page.locator("main").inner_text()
     it.page.locator("#watch").scroll_into_view_if_needed()
     it.page.locator("#watch input[type=range]").focus()
     it.page.keyboard.press("End")
@@ -243,4 +273,13 @@ def test_the_page_of_the_default_run(browser: Browser, pipeline: Pipeline, tmp_p
     it.page.add_style_tag(content=".top { display: none }")  # it would hide a line of what is pictured
     for place, name in (("#learned", "learned"), ("figure:has([data-chart=canaries])", "canaries")):
         it.page.locator(place).screenshot(path=pictures / f"report-{name}.png")
+    it.page.locator("figure:has([data-chart=filters])").screenshot(path=pictures / "report-curation.png")
+    top, end = (
+        it.page.locator(place).bounding_box() for place in ("#talk-form", "figure:has([data-chart=said-forms])")
+    )
+    assert top is not None
+    assert end is not None
+    clip = {"x": end["x"] - 8, "y": top["y"] - 8, "width": end["width"] + 16}
+    clip["height"] = end["y"] + end["height"] + 16 - top["y"]
+    it.page.screenshot(path=pictures / "report-assistant.png", full_page=True, clip=clip)
     it.page.close()

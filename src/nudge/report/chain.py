@@ -1,5 +1,6 @@
 """The chain from raw text to an assistant, read from disk in one place; what is not there is absent or None."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +17,17 @@ from nudge.model import saved
 from nudge.model.saved import Saved
 from nudge.report import reading
 
+STUDIES = {
+    "rlhf_question": reading.QUESTION,
+    "composition": reading.COMPOSITION,
+    "overoptimisation": reading.OVEROPTIMISATION,
+    "curation": reading.CURATION_STUDY,
+}
 TALKING = ("base", "finetune", "rlhf")  # the stages whose models say something
 STAGES = (*TALKING[:2], "reward", TALKING[2])
 CALLED = {"base": "base", "finetune": "fine-tuned", "reward": "reward", "rlhf": "preferred"}
 NOT_THERE = "not there: run `dvc repro {}`."
+NOT_STUDIED = "not measured: run `nudge study {}`; its result is a file that is kept in git."
 NOT_SCORED = "not measured: run `dvc repro evaluate`."
 
 
@@ -36,6 +44,8 @@ class Chain:
         curation: how well the filters found what was planted.
         preferences: what `preferences` counted, of this fine-tuned model.
         rated: the ratings that reward models learn from, people's first.
+        reward_config: of the run that made the reward model; None if there is none.
+        studies: what long experiments found, by name; those that were not run are absent.
         folders: of the models that are there, by stage.
         why: for `curation` and `preferences`, the sentence to say where they are None.
     """
@@ -48,6 +58,8 @@ class Chain:
     curation: dict[str, Any] | None
     preferences: dict[str, Any] | None
     rated: list[Rating]
+    reward_config: dict[str, Any] | None
+    studies: Mapping[str, dict[str, Any]]
     folders: Mapping[str, Path]
     why: Mapping[str, str]
 
@@ -118,9 +130,18 @@ def read(models: Path, corpus: Path, reports: Path, metrics: Mapping[str, Any] |
         curation=curation,
         preferences=preferences,
         rated=_rated(corpus / "preferences" / ratings.FILE) if preferences is not None else [],
+        reward_config=json.loads((folders["reward"] / "nudge.json").read_text()) if "reward" in folders else None,
+        studies=_studies(reports / "studies"),
         folders=folders,
         why=why,
     )
+
+
+def _studies(folder: Path) -> dict[str, dict[str, Any]]:
+    read = {
+        name: reading.measures(folder / f"{name}.json", name, shape, "nudge study") for name, shape in STUDIES.items()
+    }
+    return {name: told for name, told in read.items() if told is not None}
 
 
 def _texts(mixture: Path) -> pd.DataFrame | None:

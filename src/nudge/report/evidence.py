@@ -19,7 +19,7 @@ from nudge.model.saved import Saved, untrained
 from nudge.report import all_facts, chain, provenance, reading
 from nudge.report.all_facts import AllFacts
 from nudge.report.chain import Chain
-from nudge.report.provenance import Corpus, Made
+from nudge.report.provenance import Source
 
 MODEL = "pretrain"  # the model that the first story follows: the calculator, from random weights
 MIXTURE = "mixture"  # the corpus that the second one begins with
@@ -42,7 +42,7 @@ class Evidence:
         why: for these two, the sentence to say where they are None.
         learning: one row a fact, with the step from which it stays right; None where insight is None.
         chain: what is known of the assistant.
-        made: for each model folder, what made it; and the assistant's corpus, as `MIXTURE`.
+        made: for each model folder, what made it; the assistant's corpus, as `MIXTURE`; and each study.
     """
 
     saved: Saved
@@ -59,7 +59,7 @@ class Evidence:
     why: Mapping[str, str]
     learning: pd.DataFrame | None
     chain: Chain
-    made: dict[str, Made | Corpus]
+    made: dict[str, Source]
 
     def recorded(self, *columns: str) -> pd.DataFrame | None:
         """Return the steps at which training recorded all of these; None if it never did.
@@ -169,13 +169,14 @@ def read(models: Path, corpus: Path, reports: Path) -> Evidence:
     )
 
 
-def _made(folder: Path, probes: list[Path], assistant: Chain, corpus: Path) -> dict[str, Made | Corpus]:
+def _made(folder: Path, probes: list[Path], assistant: Chain, corpus: Path) -> dict[str, Source]:
     """Find what made all that numbers rest on, in the order of the story."""
-    made: dict[str, Made | Corpus] = {MODEL: provenance.of(folder, corpus)}
+    made: dict[str, Source] = {MODEL: provenance.of(folder, corpus)}
     made |= {probe.name: provenance.of(probe, None) for probe in probes}
     if assistant.texts is not None:
         made[MIXTURE] = provenance.of_corpus(corpus / corpora.MIXTURE)
-    return made | {stage: provenance.of(place, None) for stage, place in assistant.folders.items()}
+    made |= {stage: provenance.of(place, None) for stage, place in assistant.folders.items()}
+    return made | {name: provenance.of_study(told) for name, told in assistant.studies.items()}
 
 
 def _documents(corpus: Path, name: str) -> pd.DataFrame:

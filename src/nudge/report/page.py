@@ -12,14 +12,14 @@ from markupsafe import Markup
 
 from nudge.report import style
 from nudge.report.chapter import Chapter, Missing
-from nudge.report.provenance import Corpus, Made
+from nudge.report.provenance import Source
 
 # Gives the page one function and keeps everything else to itself.
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 VEGA_LITE = "6.4"  # the version that altair 6 writes
 
 
-def render(chapters: Sequence[Chapter], made: Mapping[str, Made | Corpus], title: str, lead: dict[str, Any]) -> str:
+def render(chapters: Sequence[Chapter], made: Mapping[str, Source], title: str, lead: dict[str, Any]) -> str:
     """Return the page.
 
     Args:

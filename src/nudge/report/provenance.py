@@ -1,8 +1,10 @@
-"""What made a model or a corpus: run, configuration and data, so that every number in the report leads back to them."""
+"""What made a model, a corpus or a study, so that every number in the report leads back to runs and data."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlflow.exceptions import MlflowException
 
@@ -97,6 +99,67 @@ class Corpus:
         return [("corpus", self.folder), ("data", self.data)]
 
 
+@dataclass(frozen=True)
+class Studied:
+    """A study, whose result is kept in git, and the runs that it consists of.
+
+    Attributes:
+        folder: its file, relative to the project.
+        run: id of the MLflow run that all of its runs are children of.
+        commits: of the code.
+        seeds: of its runs.
+        runs: how many there were.
+        hours: that they took together.
+    """
+
+    folder: str
+    run: str
+    commits: str
+    seeds: str
+    runs: int
+    hours: float
+
+    @property
+    def anchor(self) -> str:
+        """Name its place in the page."""
+        return "made-" + self.folder.removesuffix(".json").replace("/", "-")
+
+    @property
+    def brief(self) -> str:
+        """Say it in two words."""
+        return f"run {self.run[:8]}"
+
+    @property
+    def short(self) -> str:
+        """Say it in a line."""
+        return f"{self.folder}, run {self.run[:8]}, {self.runs} training run{'s' * (self.runs != 1)}"
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """Say it in full."""
+        return [
+            ("study", self.folder),
+            ("run, and its children", self.run),
+            ("seeds", self.seeds),
+            ("training runs", f"{self.runs}, {self.hours:.1f} hours together"),
+            ("code (git commit)", self.commits),
+        ]
+
+
+def of_study(told: Mapping[str, Any]) -> Studied:
+    """Find what made a study's result, which says so itself."""
+    runs = sum(isinstance(task, dict) and bool(task.get("run")) for task in told["tasks"].values())
+    seconds = told["seconds"].get("of_all_tasks", 0.0)
+    return Studied(
+        f"reports/studies/{told['study']}.json",
+        str(told["run"] or UNKNOWN),
+        ", ".join(map(str, told["commits"])),
+        ", ".join(map(str, told["seeds"])),
+        runs,
+        seconds / 3600,
+    )
+
+
 def of_corpus(folder: Path) -> Corpus:
     """Name the curated documents of a corpus."""
     return Corpus("/".join(folder.parts[folder.parts.index("corpus") :]), lineage.dvc_hash(folder / "curated"))
@@ -124,3 +187,6 @@ def of(folder: Path, corpus: Path | None) -> Made:
     if data == UNKNOWN and corpus is not None:
         data = lineage.dvc_hash(corpus / "curated")
     return Made(name, saved.digest(folder), run, config, data, commit)
+
+
+Source = Made | Corpus | Studied

@@ -102,8 +102,32 @@ PREFERENCES: Shape = {
     "agreement": [{**SHARE, **dict.fromkeys(("one", "other", "kappa"))}],
 }
 
+INTERVAL = dict.fromkeys(("mean", "low", "high"))
+STUDIED = dict.fromkeys(("study", "question", "seeds", "run", "commits", "seconds", "tasks"))
+VERDICT = dict.fromkeys(("answer", "reason"))
+CURVE = {
+    "points": [{"d": None, "proxy": INTERVAL, "gold": INTERVAL}],
+    "highest_gold": {"d": None, "gold": INTERVAL},
+    "fit": {"form": None, "alpha": INTERVAL, "beta": INTERVAL, "turning": INTERVAL, "rms": None},
+}
+QUESTION: Shape = {
+    **STUDIED,
+    "verdict": {**VERDICT, "checks": [{**dict.fromkeys(("what", "threshold", "passed")), "found": INTERVAL}]},
+    "questions": {},
+    "floor": {},
+    "arms": {"finetuned": {"capability": {}, "behaviour": {"win_rate": INTERVAL, "total": INTERVAL}}},
+}
+COMPOSITION: Shape = {**STUDIED, "verdict": VERDICT, "parts": {"train": {}, "held_out": {}}}
+OVEROPTIMISATION: Shape = {
+    **STUDIED,
+    "rater": None,
+    "sizes": [{"pairs": None, "best_of_n": CURVE, "rl": CURVE}],
+    "gold_chooses": [None],
+}
+CURATION_STUDY: Shape = {**STUDIED, "arms": [{"arm": None, "seeds": [None], "measures": {}}]}
 
-def measures(path: Path, stage: str, shape: Shape) -> dict[str, Any] | None:
+
+def measures(path: Path, stage: str, shape: Shape, by: str = "dvc repro") -> dict[str, Any] | None:
     """Read a stage's JSON; None if the stage has not run.
 
     Raises:
@@ -114,9 +138,9 @@ def measures(path: Path, stage: str, shape: Shape) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise damaged(path, stage, str(error)) from error
+        raise damaged(path, stage, str(error), by) from error
     if lack := _lack(content, shape):
-        raise damaged(path, stage, lack)
+        raise damaged(path, stage, lack, by)
     return content
 
 
@@ -139,9 +163,9 @@ def table(path: Path, stage: str, columns: Sequence[str]) -> pd.DataFrame | None
     return told
 
 
-def damaged(path: Path, stage: str, reason: str) -> UserError:
+def damaged(path: Path, stage: str, reason: str, by: str = "dvc repro") -> UserError:
     """Say that a file is damaged, and what makes it anew."""
-    return UserError(f"{path}: damaged ({reason}); delete it and call `dvc repro {stage}`")
+    return UserError(f"{path}: damaged ({reason}); delete it and call `{by} {stage}`")
 
 
 def _lack(value: Any, shape: Shape, where: str = "") -> str | None:

@@ -35,6 +35,7 @@ class Answer:
         ended: whether it came to an end by itself.
         right: whether it is right; of a model that is in no form, whether the first number it says is; None where
             that can't be said.
+        formed: whether an assistant's answer is of one of the forms; what is not states no number.
         forms: the probability of the right number in each form, of the refusal, and of all else.
     """
 
@@ -42,6 +43,7 @@ class Answer:
     probability: float
     ended: bool
     right: bool | None
+    formed: bool
     forms: Mapping[str, float]
 
 
@@ -97,7 +99,9 @@ def _said(model: Saved, stage: str, phrases: Assistant, rows: Sequence[Row]) -> 
     result = []
     for row, one, forms in zip(rows, found, every, strict=True):
         text = model.tokenizer.decode(list(one.ids))
-        result.append(Answer(text, math.exp(one.log_probability), one.ended, _right(phrases, stage, text, row), forms))
+        formed = stage == "base" or phrases.is_refusal(text) or phrases.form_of(text) is not None
+        right = _right(phrases, stage, text, row)
+        result.append(Answer(text, math.exp(one.log_probability), one.ended, right, formed, forms))
     return result
 
 

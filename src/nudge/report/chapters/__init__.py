@@ -17,7 +17,9 @@ from nudge.report.chapters import (
     numbers,
     operations,
     output,
+    overoptimisation,
     preferences,
+    question,
     sources,
     surprise,
     times,
@@ -46,4 +48,6 @@ CHAPTERS: Sequence[Callable[[Evidence], Chapter]] = (
     sources.chapter,
     assistant.chapter,
     preferences.chapter,
+    question.chapter,
+    overoptimisation.chapter,
 )

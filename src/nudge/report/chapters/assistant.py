@@ -95,7 +95,7 @@ def _packed(asked: Sequence[Asked], names: Sequence[str]) -> dict[str, Any]:
                 "question": one.question,
                 "expected": one.expected,
                 "said": [
-                    [answer.text, style.plain(answer.probability), answer.ended, answer.right]
+                    [answer.text, style.plain(answer.probability), answer.ended, answer.right, answer.formed]
                     for answer in one.said.values()
                 ],
                 "p": [[style.plain(answer.forms.get(name, 0.0), 3) for name in names] for answer in one.said.values()],

@@ -33,8 +33,7 @@ def asked(chain: Chain) -> Figure | Missing:
     few = [row["share"] for row in rows if row["shots"] == most]
     return Figure(
         [Chart("few-shot", style.finish(bars + points, "Right answers of the base model by worked examples.", 240))],
-        f"Asked plainly the base model has {_range(zero)} right, as the question is put; after {most} worked examples "
-        f"{_range(few)}.",
+        f"Asked plainly the base model has {_range(zero)} right; after {most} worked examples {_range(few)}.",
         "Greedy decoding; right is who first says the right number. Questions and examples as text, without the marks "
         "of the chat; facts of test families. Lines are Wilson's 95 % intervals.",
         made_by="base",
@@ -73,7 +72,12 @@ def styles(chain: Chain) -> Figure | Missing:
     )
     said = ", ".join(f"{row['source']} {row['share']:.0%}" for row in rows)
     return Figure(
-        [Chart("styles", style.finish(bars, f"Kinds of text that the base model goes on with: {said}.", 200))],
+        [
+            Chart(
+                "styles",
+                style.finish(bars, f"Kinds of text that the base model goes on with: {said}.", 40 + 28 * len(rows)),
+            )
+        ],
         f"Given only “two plus three” it goes on as some kind of text or other: {said}.",
         f"Drawn at temperature 1; the kind is told by a naive Bayes classifier of words, which tells "
         f"{told['classifier']['share']:.0%} of real documents right.",

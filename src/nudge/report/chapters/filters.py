@@ -1,4 +1,4 @@
-"""Figures of the chapter on sources: what curation found of what was planted, and what that is worth."""
+"""Figures of the chapter on sources: what curation found of what was planted, and what it dropped."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -153,8 +153,3 @@ def _percent(share: Mapping[str, Any]) -> str:
     if share["share"] is None:
         return "–"
     return f"{share['share']:.1%} ({share['low']:.1%} to {share['high']:.1%})"
-
-
-def study(evidence: Evidence) -> Figure | Missing:
-    """Tell what curation is worth: models trained on raw and curated text."""
-    return Missing("not measured: run `nudge train experiment=curation`.")

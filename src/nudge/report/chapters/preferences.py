@@ -183,8 +183,8 @@ def _reward(chain: Chain) -> Figure | Missing:
                 style.finish(chart, f"The reward model's accuracy: {said}.", 60 + 40 * len(rows)),
             )
         ],
-        f"The reward model learned from one rater, and is compared with each: {said}. The red tick is the ceiling: "
-        "nobody can foresee a slip or a coin.",
+        f"The reward model learned from {_learned_from(chain)}, and is compared with each: {said}. The red "
+        "tick is the ceiling: nobody can foresee a slip or a coin.",
         "Pairs to questions of held-out families; Wilson's 95 % intervals. People have no known ceiling.",
         made_by="reward",
         table=Table(
@@ -195,6 +195,11 @@ def _reward(chain: Chain) -> Figure | Missing:
             ],
         ),
     )
+
+
+def _learned_from(chain: Chain) -> str:
+    names = (chain.reward_config or {}).get("stage", {}).get("raters", [])
+    return " and ".join(names) or "its raters"
 
 
 def _calibration(chain: Chain) -> Figure | Missing:

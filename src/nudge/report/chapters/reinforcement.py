@@ -103,10 +103,12 @@ def _rewards(curve: pd.DataFrame) -> Figure | Missing:
         for name in ("proxy", "gold")
         if f"reward/{name}" in curve
     }
-    said = " and ".join(f"{name} from {told.iloc[0]:.2f} to {told.iloc[-1]:.2f}" for name, told in ends.items())
+    said = " and ".join(
+        f"{name} from {told.iloc[0]:.2f} to {told.iloc[-1]:.2f}".replace("-", "−") for name, told in ends.items()
+    )
     return Figure(
         panels,
-        f"The mean reward goes, {said}. The run climbs the first; the second tells whether that was worth it.",
+        f"The mean reward goes, {said}. The run climbs the proxy; gold tells whether that was worth it.",
         "Means over the answers that each iteration drew. The divergence is estimated from the drawn answers: k1 is "
         "the mean log-ratio and may be below zero, k3 never is (Schulman 2020).",
         made_by="rlhf",

@@ -8,8 +8,7 @@ import pandas as pd
 from nudge.report import style
 from nudge.report.chain import NOT_THERE
 from nudge.report.chapter import Chapter, Chart, Figure, Missing, Table
-from nudge.report.chapters import filters
-from nudge.report.chapters.surprise import at, step_axis
+from nudge.report.chapters import filters, worth
 from nudge.report.evidence import MIXTURE, Evidence
 
 KINDS = {  # what is planted, and what the document "How LLMs are trained" calls it
@@ -40,32 +39,33 @@ def chapter(evidence: Evidence) -> Chapter:
             "recall": filters.recall(evidence),
             "dropped": filters.dropped(evidence),
             "held_out": _held_out(evidence),
-            "study": filters.study(evidence),
+            "study": worth.worth(evidence),
         },
         {
             "documents": None if texts is None else len(texts),
-            "examples": [] if texts is None else _examples(texts, evidence.story),
+            "examples": [] if texts is None else _examples(texts),
             "planted": [] if found is None else filters.planted(found, KINDS),
             "filters": [] if found is None else filters.examples(found),
             "found": found,
         },
-        made_by=[name for name in (MIXTURE, "base") if name in evidence.made],
+        made_by=[name for name in (MIXTURE, "base", worth.NAME) if name in evidence.made],
         part="The assistant: from raw text to preferences",
     )
 
 
-def _examples(texts: pd.DataFrame, story: tuple[str, str, str] | None) -> list[tuple[str, str]]:
-    """Return one fact as several sources say it: the page's own if they do, or the one that most of them state."""
+def _examples(texts: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return a text of each source: one fact as those say it that state it, and of the others another of its kind."""
     facts = texts[texts["operation"].notna() & (texts["split"] == "train")]
     if not len(facts):
         return [(str(name), str(rows["text"].iloc[0])) for name, rows in texts.groupby("source")]
     key = ["operation", "left", "right"]
-    sources = facts.groupby(key)["source"].nunique()
-    most = sources[sources == sources.max()].reset_index()
+    apart = facts[facts["left"] != facts["right"]] if (facts["left"] != facts["right"]).any() else facts
+    sources = apart.groupby(key)["source"].nunique()
     # Of equals the one with the largest numbers, which look least like a formula.
-    chosen = most.sort_values(["left", "right"], ascending=False).iloc[0]
-    own = facts[(facts[key] == chosen[key]).all(axis=1)]
-    return [(str(name), str(rows["text"].iloc[0])) for name, rows in own.groupby("source")]
+    chosen = sources[sources == sources.max()].reset_index().sort_values(["left", "right"]).iloc[-1]
+    same = facts[(facts[key] == chosen[key]).all(axis=1)]
+    others = facts[(facts["operation"] == chosen["operation"]) & ~facts["source"].isin(set(same["source"]))]
+    return [(str(name), str(rows["text"].iloc[-1])) for some in (same, others) for name, rows in some.groupby("source")]
 
 
 def _documents(evidence: Evidence) -> Figure | Missing:
@@ -102,7 +102,7 @@ def _documents(evidence: Evidence) -> Figure | Missing:
     )
     said = ", ".join(f"{row[0]} {row[1]:,}" for row in rows)
     repeats = [row[5] for row in rows if row[5] is not None]
-    also = f" The base model read each of them {min(repeats):.1f} to {max(repeats):.1f} times." if repeats else ""
+    also = f" The base model read each of them {_range(repeats)} times." if repeats else ""
     columns = ["source", "documents", "tokens", "documents seen", "tokens seen", "times through"]
     return Figure(
         [Chart("sources", style.finish(bars, f"Tokens of each source. Documents: {said}.", 190))],
@@ -114,6 +114,11 @@ def _documents(evidence: Evidence) -> Figure | Missing:
     )
 
 
+def _range(values: list[float]) -> str:
+    low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+    return low if low == high else f"{low} to {high}"
+
+
 def _held_out(evidence: Evidence) -> Figure | Missing:
     """Draw the loss of each source over training and what is answered exactly in each at the end."""
     chain = evidence.chain
@@ -121,19 +126,22 @@ def _held_out(evidence: Evidence) -> Figure | Missing:
     names = [] if curve is None else [str(c).removeprefix("val/loss/") for c in curve if str(c).startswith("val/loss/")]
     if curve is None or not names:
         return Missing(NOT_THERE.format("base"))
+    # Without the start: beside an even guess among all words the kinds would lie on each other.
     rows = [
-        {"at": at(step), "loss": loss, "source": name, "start": step == 0}
+        {"at": step, "loss": loss, "source": name}
         for name in names
         for step, loss in zip(curve["step"], curve[f"val/loss/{name}"], strict=True)
+        if step
     ]
     lines = (
         alt.Chart(style.data(rows))
         .mark_line(point={"size": 16})
         .encode(
-            x=step_axis(),
-            y=alt.Y("loss:Q", title="surprise, nats a token"),
+            x=alt.X(
+                "at:Q", title="optimiser steps", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~s")
+            ),
+            y=alt.Y("loss:Q", title="surprise, nats a token", scale=alt.Scale(zero=False)),
             color=alt.Color("source:N", title=None, scale=style.sources(names), legend=alt.Legend(columns=3)),
-            detail="start:N",
             tooltip=["source:N", alt.Tooltip("at:Q", title="step", format=",.0f"), alt.Tooltip("loss:Q", format=".3f")],
         )
     )

@@ -195,7 +195,8 @@ function talk() {
     made.textContent = text;
     return made;
   };
-  const verdict = (right, expected) => {
+  const verdict = (right, formed, expected) => {
+    if (!formed) return ["wrong", "✗ in none of the forms: not counted as an answer"];
     if (right === null) return ["aside", "it goes on; there is nothing to be right or wrong"];
     if (right) return ["right", "✓ right"];
     return ["wrong", expected === null ? "✗ this is to be refused" : `✗ it is ${expected}`];
@@ -203,10 +204,10 @@ function talk() {
   const show = () => {
     const it = questions[choice.value];
     const list = element("dl", "spoken", "");
-    it.said.forEach(([text, probability, ended, right], stage) => {
+    it.said.forEach(([text, probability, ended, right, formed], stage) => {
       const row = document.createElement("div");
       const said = document.createElement("dd");
-      const [name, says] = verdict(right, it.expected);
+      const [name, says] = verdict(right, formed, it.expected);
       said.append(element("span", "text", `${text || "(nothing)"}${ended ? "" : " …"}`), document.createElement("br"),
         element("span", name, says), element("span", "aside", `; probability of just this ${(100 * probability).toFixed(1)} %`));
       row.append(element("dt", "", called[stage]), said);

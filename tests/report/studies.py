@@ -1,0 +1,140 @@
+"""Results of studies as the studies' own code concludes them, from measurements that are made up."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nudge.evaluation.best_of_n import divergence_bound
+from nudge.studies import composition, measuring, overoptimisation, question
+from nudge.studies.running import Scope
+from nudge.studies.tasks import Done
+
+SEEDS = (0, 1)
+RUN = "0123456789abcdef0123456789abcdef"
+QUESTIONS = 60
+
+
+def write(reports: Path, work: Path, taught: float = 0.3) -> None:
+    """Write the results of three studies.
+
+    Args:
+        reports: the project's folder.
+        work: where measurements go.
+        taught: how much the positive control moves p; without that the verdict must be open.
+    """
+    scope = Scope(work, SEEDS)
+    for name, figures in (
+        (question.NAME, _question(scope, taught)),
+        (composition.NAME, _composition(scope)),
+        (overoptimisation.NAME, _overoptimisation(scope)),
+        ("curation", _curation()),
+    ):
+        content = {
+            "study": name,
+            "question": "a question",
+            "seeds": list(SEEDS),
+            "quick": False,
+            "run": RUN,
+            "commits": ["c" * 40],
+            "seconds": {"of_all_tasks": 7200.0, "of_this_start": 3600.0, "jobs": 2},
+            **figures,
+            "tasks": {"start/base": {"run": RUN, "model": "d" * 64, "seconds": 9.0, "overrides": []}, "pool": {}},
+        }
+        (reports / "studies").mkdir(exist_ok=True)
+        (reports / f"studies/{name}.json").write_text(json.dumps(content))
+
+
+def _question(scope: Scope, taught: float) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    operation = np.array(["plus", "times"] * (QUESTIONS // 2))
+    family = np.array([f"family {place // 2}" for place in range(QUESTIONS)])
+    for seed in SEEDS:
+        start = np.where(operation == "plus", 0.9, 0.2) * rng.uniform(0.5, 1, QUESTIONS)
+        arrays: dict[str, Any] = {
+            "operation": operation,
+            "family": family,
+            "family_of_all": family,
+            "floor": np.full(QUESTIONS, 0.02),
+        }
+        moved = {"finetuned": 0.0, "rlhf": 0.0, "random": 0.0, "rejection": 0.0, "taught": taught}
+        score = rng.uniform(0, 1, (QUESTIONS, len(measuring.CRITERIA)))
+        for arm, more in moved.items():
+            better = 0.3 if arm in ("rlhf", "rejection") else 0.0
+            arrays[f"p/{arm}"] = np.clip(start + more * (operation == "times"), 0, 1)
+            arrays[f"score/{arm}"] = score + better
+            arrays[f"stated/{arm}"] = np.ones(QUESTIONS, dtype=bool)
+        _save(scope.root / f"{question.NAME}/seed{seed}/measured" / measuring.FILE, arrays)
+    chosen = {f"{question.NAME}/seed{seed}/chosen": Done("", 1.0, "c", result={"examples": 9}) for seed in SEEDS}
+    return question.conclude(scope, chosen)
+
+
+def _composition(scope: Scope) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    done = {}
+    for seed in SEEDS:
+        arrays: dict[str, Any] = {
+            f"family:{part}": np.array([f"family {place}" for place in range(QUESTIONS)])
+            for part in ("train", "held_out")
+        }
+        for part in ("train", "held_out"):
+            for arm, p in (("finetuned", 0.01), ("rl", 0.3), ("shown", 0.5)):
+                arrays[f"{part}/{arm}"] = p * rng.uniform(0.5, 1, QUESTIONS)
+        _save(scope.root / f"{composition.NAME}/seed{seed}/measured" / measuring.FILE, arrays)
+        done[f"{composition.NAME}/seed{seed}/asked"] = Done("", 1.0, "c", result={"train": 1})
+    return composition.conclude(scope, done)
+
+
+def _overoptimisation(scope: Scope) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    ns = np.array([1, 2, 4, 8, 16, 64, 256, 1024])
+    d_N = np.sqrt([divergence_bound(int(n)) for n in ns])
+    noise_Q = rng.normal(0, 0.05, QUESTIONS)
+    steps, far = np.array([0, 1, 3, 10, 30, 100]), np.array([0.0, 0.2, 1.0, 4.0, 9.0, 16.0])
+    done = {}
+    for seed in SEEDS:
+        pool: dict[str, Any] = {"n": ns}
+        for size in overoptimisation.PAIRS:
+            beta = 1 / np.log(size)
+            pool[f"proxy/{size}"] = d_N[:, None] + noise_Q
+            pool[f"gold/{size}"] = (1 + d_N * (0.6 - beta * d_N))[:, None] + noise_Q
+            root_N = np.sqrt(far)
+            log_N = np.log(np.where(root_N > 0, root_N, 1.0))
+            followed = {
+                "step": steps,
+                "kl": far[:, None] + np.abs(noise_Q),
+                "proxy": root_N[:, None] + noise_Q,
+                "gold": (1 + root_N * (0.4 - beta * log_N))[:, None] + noise_Q,
+            }
+            _save(scope.root / f"{overoptimisation.NAME}/seed{seed}/pairs{size}/followed/followed.npz", followed)
+        _save(scope.root / f"{overoptimisation.NAME}/seed{seed}/pool/pool.npz", pool)
+        result = {"accuracy": {str(size): {} for size in overoptimisation.PAIRS}, "gold_chooses": [1.0] * len(ns)}
+        done[f"{overoptimisation.NAME}/seed{seed}/pool"] = Done("", 1.0, "c", result=result)
+    return overoptimisation.conclude(scope, done)
+
+
+def _curation() -> dict[str, Any]:
+    def figure(mean: float | None) -> dict[str, Any]:
+        low, high = (None, None) if mean is None else (0.9 * mean, 1.1 * mean)
+        return {"mean": mean, "low": low, "high": high, "count": 60, "by_seed": [mean]}
+
+    def arm(name: str, seeds: tuple[int, ...], worse: float) -> dict[str, Any]:
+        measures = {
+            "exact_match": figure(0.9 - 0.1 * worse),
+            "taught_wrong": figure(0.05 + 0.4 * worse),
+            "wrong_that_was_taught": figure(0.1 * worse),
+            "canary_exposure": figure(1.4 + 9 * worse),
+            "canary_extracted": figure(0.5 * worse),
+            "personal_extracted": figure(None if name == "raw" else 0.3 * worse),
+        }
+        return {"arm": name, "seeds": list(seeds), "measures": measures}
+
+    left_out = ("exact_duplicates", "repetition", "language", "quality", "personal_data", "abuse", "consistency")
+    arms = [arm("curated", SEEDS, 0), arm("raw", SEEDS, 1), *(arm(f"without_{n}", (0,), 0.3) for n in left_out)]
+    return {"measures": {}, "arms": arms}
+
+
+def _save(path: Path, arrays: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **arrays)
