@@ -185,8 +185,8 @@ def test_fitted_curves_begin_where_gold_began_and_turn_earlier_with_fewer_pairs(
     studies.write(copy / "reports", copy / "work")
     charts = embedded(written(copy), "charts")
     told = json.loads((copy / "reports/studies/overoptimisation.json").read_text())
-    layers = charts["best-of-n-gold"]["layer"]
-    fitted = layers[-1]["data"]["values"]
+    gold = charts["best-of-n-gold"]
+    fitted = gold["datasets"][gold["layer"][-1]["data"]["name"]]
     for row in told["sizes"]:
         own = [one for one in fitted if one["pairs"] == f"{row['pairs']:,} pairs"]
         assert own[0]["mean"] == pytest.approx(row["best_of_n"]["points"][0]["gold"]["mean"], rel=1e-3)
@@ -201,7 +201,7 @@ def test_fitted_curves_begin_where_gold_began_and_turn_earlier_with_fewer_pairs(
 def test_a_corpus_of_which_a_measure_says_nothing_is_left_out_of_its_picture(copy: Path) -> None:
     studies.write(copy / "reports", copy / "work")
     html = written(copy)
-    drawn = {row["arm"] for row in values(embedded(html, "charts")["worth-personal-extracted"]["layer"][0])}
+    drawn = {row["arm"] for row in values(embedded(html, "charts")["worth-personal-extracted"])}
     assert "raw" not in drawn
     assert "without personal data" in drawn
     assert "nan" not in re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL).lower().split()
