@@ -20,6 +20,7 @@ from nudge.evaluation.exact_match import Answered, by_source, loss, score
 from nudge.evaluation.recording import record
 from nudge.model import saved
 from nudge.model.saved import Saved, untrained
+from nudge.training import reference
 
 ORDER = ("pretrain", "base", "finetune", "reward", "rlhf")  # in which the stages follow each other
 MOST_SCORED = 14_000  # training documents: all of the calculator's; of a larger corpus a sample, drawn by hash
@@ -100,7 +101,7 @@ def scored(folder: Path, models: Path) -> Scores:
 def _assistant(model: Saved, splits: Mapping[str, list[Row]], models: Path) -> Scores:
     """Score an assistant: what it answers by greedy decoding, how it behaves, what it can do, what it has forgotten."""
     phrases = asking.assistant_of(parse(DataConfig, model.config["data"]))
-    before = saved.load(project.root() / model.config["stage"]["init_from"])
+    before = saved.load(reference.find(model.config["stage"]["init_from"]))
     test = splits["test"]
     facts = [row for row in test if row["answer"] is not None]
     scores: dict[str, Any] = {"before": answering.exact_match(answering.most_probable(before, phrases, test))}
