@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from nudge.config.composition import compose
 from nudge.data import tokenizer
@@ -42,6 +43,28 @@ def test_transformers_loads_it_with_equal_logits(folder: Path) -> None:
     assert ids[0].tolist() == ours.tokenizer.encode("two plus three equals").ids
     with torch.no_grad():
         assert (theirs.eval()(ids).logits - ours.model(ids)).abs().max() < 1e-5
+
+
+def test_what_transformers_saves_again_is_the_same_model(folder: Path, tmp_path: Path) -> None:
+    # Tied weights broke or were dropped on export (transformers #38870, torchtitan PR #3764, LlamaFactory PR #10137).
+    from transformers import AutoModelForCausalLM
+
+    ours = saved.load(folder)
+    tied = ours.model.config.tied
+    theirs = AutoModelForCausalLM.from_pretrained(folder)
+    theirs.save_pretrained(tmp_path / "again")
+    assert ("lm_head.weight" in load_file(tmp_path / "again/model.safetensors")) != tied
+    again, info = AutoModelForCausalLM.from_pretrained(tmp_path / "again", output_loading_info=True)
+    assert not info["missing_keys"]
+    shared = again.lm_head.weight.data_ptr() == again.model.embed_tokens.weight.data_ptr()
+    assert shared == tied
+    tokens_BT = torch.randint(3, 38, (2, 10), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert (again.eval()(tokens_BT).logits - ours.model(tokens_BT)).abs().max() < 1e-5
+    # And by us: saved, read, and saved again, all bytes are the same.
+    saved.save(ours, tmp_path / "twice")
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / "twice" / path.name).read_bytes(), path.name
 
 
 def test_damage_is_named(folder: Path) -> None:

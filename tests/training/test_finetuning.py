@@ -20,6 +20,7 @@ from nudge.data.tokens import Tokens
 from nudge.errors import UserError
 from nudge.evaluation import assistant as answering
 from nudge.model import saved
+from nudge.model.decoder import Decoder
 from nudge.model.saved import Saved
 from nudge.training import stages
 from nudge.training.batches import packed
@@ -184,6 +185,44 @@ def test_a_run_cut_short_and_continued_is_the_run_that_never_stopped(make: Make,
         train(parts, [CutAt(5)])
     train(parts)
     assert_same_run(whole, parts)
+
+
+@pytest.mark.parametrize("more", [(), (LORA,)], ids=["full", "low rank"])
+def test_fine_tuned_from_a_tied_base_is_tied_and_loads_in_transformers(
+    make: Make, in_chain: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = saved.load(in_chain / "models/base")
+    tied = Decoder(base.model.config.model_copy(update={"tied": True}), base.model.vocabulary)
+    tied.initialise(torch.Generator().manual_seed(0))
+    saved.save(Saved(tied, base.tokenizer, base.config), tmp_path / "base")
+    config = make(f"stage.init_from={tmp_path}/base", "model.tied=true", "trainer.max_steps=3", *more)
+    train(config)
+    theirs, info = AutoModelForCausalLM.from_pretrained(config.export_dir, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert theirs.lm_head.weight.data_ptr() == theirs.model.embed_tokens.weight.data_ptr()
+    ours = saved.load(Path(config.export_dir))
+    assert ours.model.lm_head.weight.data_ptr() == ours.model.model.embed_tokens.weight.data_ptr()
+    tokens_BT = torch.randint(5, 60, (2, 12), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours_BTV = ours.model(tokens_BT)
+        assert (theirs.eval()(tokens_BT).logits - ours_BTV).abs().max() < 1e-5
+        assert (tied(tokens_BT) - ours_BTV).abs().max() > 1e-3, "nothing was learned"
+
+
+def test_a_checkpoint_is_as_good_a_beginning_as_its_model_folder(make: Make, in_chain: Path) -> None:
+    one = make("trainer.max_steps=2")
+    two = make(
+        f"stage.init_from={in_chain}/runs/base/checkpoints/best.ckpt",
+        "tokenizer.folder=models/base",
+        "trainer.max_steps=2",
+    )
+    for config in (one, two):
+        train(config)
+    here, there = (load_file(Path(config.export_dir) / "model.safetensors") for config in (one, two))
+    assert all(torch.equal(weight, there[name]) for name, weight in here.items())
 
 
 def test_it_has_learned_to_stop(in_chain: Path) -> None:
