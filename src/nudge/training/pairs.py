@@ -176,4 +176,5 @@ def _splits(curated: Path) -> dict[str, str]:
         chat.question_of(prompt): split
         for split in documents.SPLITS
         for prompt in documents.read(curated / f"{split}.parquet")["prompt"].to_pylist()
+        if prompt is not None
     }
