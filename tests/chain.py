@@ -36,15 +36,18 @@ CHAT = (
     "data.sources.assistant.per_fact=1.0",
     "data.sources.assistant.refusals=400",
 )
+MIXTURE = (
+    "data.problems=null",
+    "data.curation={filters: [exact_duplicates], settings: {}}",
+    *(f"data.sources.{name}.max_operand={OPERANDS}" for name in REGISTERS),
+    *(f"data.sources.{name}.share=0.2" for name in REGISTERS),
+    "data.sources.conversation.sayings=200",
+    "data.mixture.tokens=40000",
+)
 STAGES: dict[str, tuple[str, ...]] = {
     "base": (
         "experiment=base",
-        "data.problems=null",
-        "data.curation={filters: [exact_duplicates], settings: {}}",
-        *(f"data.sources.{name}.max_operand={OPERANDS}" for name in REGISTERS),
-        *(f"data.sources.{name}.share=0.2" for name in REGISTERS),
-        "data.sources.conversation.sayings=200",
-        "data.mixture.tokens=40000",
+        *MIXTURE,
         "trainer.max_steps=12",
         "trainer.batch_size=128",
         "trainer.val_every_n_steps=6",

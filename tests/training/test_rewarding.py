@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nudge.config.composition import compose
 from nudge.config.schema import Config
 from nudge.data import chat, corpora, documents, ratings
 from nudge.data.tokenizer import END_ID
@@ -23,7 +24,7 @@ from nudge.training import stages
 from nudge.training.pairs import batch as side_by_side
 from nudge.training.reference import find
 from nudge.training.train import train
-from tests.chain import configured
+from tests.chain import MIXTURE, QUICK, configured
 from tests.training.test_resume import Cut, CutAt, assert_same_run
 
 Make = Callable[..., Config]
@@ -209,6 +210,13 @@ def test_ratings_that_nothing_can_be_learned_from_are_one_line(make: Make, in_ch
     assert "'bonjour': unknown word" in strange
     path.write_text(path.read_text() + '{"pair": "x')
     assert f"{path}:2: half a line" in refused(make(f"stage.ratings={path}"))
+
+
+def test_ratings_are_of_questions_and_no_other_documents(in_chain: Path, tmp_path: Path) -> None:
+    # A corpus with documents that ask nothing ended in a traceback.
+    mixture = ("stage=reward", "data=mixture", "tokenizer=chat", *MIXTURE, *QUICK, "stage.raters=[simulated-0.00]")
+    line = refused(compose([*mixture, f"run_dir={tmp_path}/run", f"export_dir={tmp_path}/model"]))
+    assert f"is none of the questions of {in_chain}/corpus/mixture/curated; leave it out" in line
 
 
 def test_a_reward_model_of_another_vocabulary_is_refused_by_name(
