@@ -295,12 +295,13 @@ def test_a_reward_that_is_no_number_is_refused_by_name(
     assert stage.module is not None
 
 
-def test_a_run_that_loses_its_language_is_stopped(make: Make) -> None:
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_a_run_that_loses_its_language_is_stopped(make: Make, algorithm: str) -> None:
     # B63 (trl #204): without a penalty and with a hundred times the rate, the divergence grows without bound.
     from nudge.training.tracking import store
 
     config = make(
-        "grpo", "algorithm.kl_coefficient=0.0", "optimizer.lr=0.1", "trainer.max_steps=200", "stage.reward=random",
+        algorithm, "algorithm.kl_coefficient=0.0", "optimizer.lr=0.1", "trainer.max_steps=200", "stage.reward=random",
         "algorithm.guards.kl=5.0", "trainer.val_every_n_steps=200",
     )  # fmt: skip
     with pytest.raises(RunError, match=r"(kl/k3 is .* above algorithm.guards.kl=5|answers/distinct is .* below)"):
