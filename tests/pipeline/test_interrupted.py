@@ -84,10 +84,10 @@ def test_experiments_are_found_by_their_name_wherever_they_ran(restored: Pipelin
     folder, run, _ = restored
     source = {"PYTHONPATH": str(folder / "src")}
     bad = ["conf/optimizer/muon.yaml:lr=1e30", "conf/trainer/default.yaml:gradient_clip=0"]
-    failed = run("dvc", "exp", "run", "--temp", "-n", "hidden-bad", "evaluate", *small(*bad), **source)
+    failed = run("dvc", "exp", "run", "--temp", "-n", "hidden-bad", "pretrain", *small(*bad), **source)
     assert failed.returncode != 0
     queued = run(
-        "dvc", "exp", "run", "--queue", "-n", "queued", "evaluate", *small("conf/config.yaml:seed=7"), **source
+        "dvc", "exp", "run", "--queue", "-n", "queued", "pretrain", *small("conf/config.yaml:seed=7"), **source
     )
     assert queued.returncode == 0, queued.stderr
     done = run("dvc", "exp", "run", "--run-all", **source)
@@ -96,7 +96,7 @@ def test_experiments_are_found_by_their_name_wherever_they_ran(restored: Pipelin
     assert run("git", "worktree", "add", "-q", str(worktree)).returncode == 0
     there = {"cwd": worktree, "PYTHONPATH": str(worktree / "src")}
     assert run("dvc", "pull", "-q", "data.dvc", **there).returncode == 0
-    done = run("dvc", "exp", "run", "-n", "aside", "evaluate", *small("conf/config.yaml:seed=8"), **there)
+    done = run("dvc", "exp", "run", "-n", "aside", "pretrain", *small("conf/config.yaml:seed=8"), **there)
     assert done.returncode == 0, done.stdout + done.stderr
 
     assert [found["status"] for found in found_by(folder, "dvc.exp.name", "hidden-bad")] == ["FAILED"]
