@@ -14,6 +14,8 @@ from tests.conftest import REPOSITORY, runner
 def test_the_command_trains_and_measures_raw_and_curated_on_as_many_tokens(tmp_path: Path) -> None:
     for name in ("conf", "data"):
         shutil.copytree(REPOSITORY / name, tmp_path / name)
+    for name in ("dvc.yaml", "data.dvc"):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
     where = {"NUDGE_PROJECT": str(tmp_path), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     run = runner(tmp_path)
     done = run("nudge", "study", "curation", "--quick", "--seeds", "0", "--jobs", "1", **where)
