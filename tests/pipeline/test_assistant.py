@@ -39,9 +39,11 @@ def test_fine_tuning_makes_an_assistant_that_answers_stops_and_refuses(metrics: 
     said = test["behaviour"]
     assert min(said["form"]["share"], said["ended"]["share"]) >= 0.99
     assert min(said["refusal_precision"]["share"], said["refusal_recall"]["share"]) >= 0.97
-    # The base has never seen the marks of a chat: what it can do shows in plain words alone.
-    in_chat = [row for row in metrics["base"]["asked"] if row["question"].startswith("<user>")]
-    assert max(row["share"] for row in in_chat) < 0.5 < test["exact_match"]
+    # The base has never seen the marks of a chat, nor a text with another before it.
+    asked = metrics["base"]["asked"]
+    in_chat = [row["share"] for row in asked if row["question"].startswith("<user>")]
+    assert max(in_chat) < max(row["share"] for row in asked if row["shots"] == 0)
+    assert max(row["share"] for row in asked if row["shots"] > 0) < 0.5
 
 
 def test_the_reward_model_foresees_most_of_what_can_be_foreseen(metrics: dict[str, Any]) -> None:
