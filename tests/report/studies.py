@@ -98,6 +98,7 @@ def _overoptimisation(scope: Scope) -> dict[str, Any]:
         for size in overoptimisation.PAIRS:
             beta = 1 / np.log(size)
             pool[f"proxy/{size}"] = d_N[:, None] + noise_Q
+            pool[f"scale/{size}"] = np.array([0.0, 1.0])
             pool[f"gold/{size}"] = (1 + d_N * (0.6 - beta * d_N))[:, None] + noise_Q
             root_N = np.sqrt(far)
             log_N = np.log(np.where(root_N > 0, root_N, 1.0))
@@ -109,7 +110,10 @@ def _overoptimisation(scope: Scope) -> dict[str, Any]:
             }
             _save(scope.root / f"{overoptimisation.NAME}/seed{seed}/pairs{size}/followed/followed.npz", followed)
         _save(scope.root / f"{overoptimisation.NAME}/seed{seed}/pool/pool.npz", pool)
-        result = {"accuracy": {str(size): {} for size in overoptimisation.PAIRS}, "gold_chooses": [1.0] * len(ns)}
+        result = {
+            "accuracy": {str(size): {} for size in overoptimisation.PAIRS},
+            "gold_chooses": [1.0 + 0.1 * place for place in range(len(ns))],
+        }
         done[f"{overoptimisation.NAME}/seed{seed}/pool"] = Done("", 1.0, "c", result=result)
     return overoptimisation.conclude(scope, done)
 

@@ -78,6 +78,9 @@ def _way(told: Told, way: str) -> Figure:
                 .mark_line(strokeWidth=1.6)
                 .encode(x=x, y="mean:Q", color=alt.Color("pairs:N", sort=None, scale=_scale(told)))
             )
+            if way == "best_of_n":
+                ideal = alt.Chart(style.data(_ideal(told))).mark_line(strokeDash=[4, 4], color=style.MUTED)
+                layers += ideal.encode(x=x, y="mean:Q", tooltip=[alt.Tooltip("mean:Q", format=".3f")])
         else:
             layers += base.mark_line(strokeWidth=1.2).encode(x=x, y="mean:Q", order="d:Q")
         text = f"{what.capitalize()} reward against the root of KL, {WAYS[way]}, by pairs of the reward model."
@@ -87,12 +90,14 @@ def _way(told: Told, way: str) -> Figure:
         f"{WAYS[way].capitalize()}: {_in_words(told, way)}",
         (
             "The mean over all choices of n from one pool of answers to each question; KL = ln n − (n − 1)/n (Gao et "
-            "al. 2022). Curves: d(α − βd), fitted to the gain of gold."
+            "al. 2022). Curves: d(α − βd), fitted to the gain of gold; dashed where gold itself "
+            "chooses."
             if way == "best_of_n"
             else "The policy at several steps, on questions of validation families; KL estimated by k1. Curves: "
             "d(α − β ln d) (Gao et al. 2022), fitted to the gain of gold."
         )
-        + " Bars are 95 % intervals over questions.",
+        + " The proxy is in standard deviations of its scores of the fine-tuned model's answers. Bars are 95 % "
+        "intervals over questions.",
         made_by=NAME,
         narrow=290,
     )
@@ -111,6 +116,13 @@ def _fitted(curve: Told, way: str, name: str) -> list[dict[str, Any]]:
         }
         for d in np.linspace(0, most, FITTED).tolist()
     ]
+
+
+def _ideal(told: Told) -> list[dict[str, Any]]:
+    """Return what the best of n is worth where gold itself chooses."""
+    places = [point["d"] for point in told["sizes"][0]["best_of_n"]["points"]]
+    means = np.asarray(told["gold_chooses"], dtype=np.float64).mean(0)
+    return [{"d": d, "mean": mean} for d, mean in zip(places, means.tolist(), strict=True)]
 
 
 def _in_words(told: Told, way: str) -> str:
