@@ -93,8 +93,10 @@ def in_project(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setenv("NUDGE_PROJECT", str(small_project))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     project.root.cache_clear()
+    project.home.cache_clear()
     yield small_project
     project.root.cache_clear()
+    project.home.cache_clear()
 
 
 @pytest.fixture

@@ -38,9 +38,11 @@ def run_folder(small_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
         patch.setenv("NUDGE_PROJECT", str(small_project))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         project.root.cache_clear()
+        project.home.cache_clear()
         train(compose([*TINY, *longer, f"run_dir={folder}", f"export_dir={folder}/model"]))
         yield folder
     project.root.cache_clear()
+    project.home.cache_clear()
 
 
 @pytest.fixture(scope="module")

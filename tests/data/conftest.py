@@ -14,5 +14,7 @@ def in_project_module(small_project: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NUDGE_PROJECT", str(small_project))
         project.root.cache_clear()
+        project.home.cache_clear()
         yield small_project
     project.root.cache_clear()
+    project.home.cache_clear()

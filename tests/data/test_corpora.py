@@ -26,8 +26,10 @@ def own_project(small_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     shutil.copytree(small_project, folder, ignore=shutil.ignore_patterns("outputs", "mlflow.db*", "mlartifacts"))
     monkeypatch.setenv("NUDGE_PROJECT", str(folder))
     project.root.cache_clear()
+    project.home.cache_clear()
     yield folder
     project.root.cache_clear()
+    project.home.cache_clear()
 
 
 def prepared(*overrides: str) -> Path:
@@ -134,6 +136,7 @@ def _prepare(root: str) -> str:
 
     os.environ["NUDGE_PROJECT"] = root
     project.root.cache_clear()
+    project.home.cache_clear()
     return str(prepared(SMALL))
 
 

@@ -45,10 +45,12 @@ def model(small_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         patch.setenv("NUDGE_PROJECT", str(small_project))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         project.root.cache_clear()
+        project.home.cache_clear()
         exported = train(
             compose([*TINY, *LITTLE, f"run_dir={folder}", f"export_dir={folder}/model", "tracking.experiment=little"])
         )
     project.root.cache_clear()
+    project.home.cache_clear()
     return exported
 
 

@@ -31,12 +31,14 @@ def models(small_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         patch.setenv("NUDGE_PROJECT", str(small_project))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         project.root.cache_clear()
+        project.home.cache_clear()
         for name in ("pretrain", "probes/planted", "probes/shuffled"):
             preset = [f"experiment={Path(name).name}"] if "/" in name else []
             where = [f"run_dir={folder}/../runs/{name}", f"export_dir={folder}/{name}", "tracking.experiment=memory"]
             train(compose([*preset, *TINY, "callbacks.snapshots.count=3", *where]))
         memory(folder, folder.parent, LITTLE)
     project.root.cache_clear()
+    project.home.cache_clear()
     return folder
 
 

@@ -74,10 +74,12 @@ def learn(folder: Path, name: str, *overrides: str) -> Learned:
         patch.setenv("NUDGE_PROJECT", str(folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         project.root.cache_clear()
+        project.home.cache_clear()
         config = compose([*SMALL, f"run_dir={folder}/runs/{name}", f"export_dir={folder}/models/{name}", *overrides])
         model = train(config)
         curated = corpora.prepare(config.data, config.tokenizer) / "curated"
     project.root.cache_clear()
+    project.home.cache_clear()
     splits = {split: documents.read(curated / f"{split}.parquet").to_pylist() for split in documents.SPLITS}
     return Learned(model, saved.load(model), splits)
 

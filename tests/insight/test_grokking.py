@@ -27,11 +27,13 @@ def folder(little_project: Path) -> Path:
         patch.setenv("NUDGE_PROJECT", str(little_project))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         project.root.cache_clear()
+        project.home.cache_clear()
         overrides = ["experiment=grokking", f"data.sources.modular.modulus={MODULUS}", f"trainer.max_steps={STEPS}"]
         overrides += ["callbacks.samples.prompts=[2 plus 3 equals]", "callbacks.snapshots.count=5"]
         where = [f"run_dir={little_project}/runs/modular", f"export_dir={little_project}/models/modular"]
         model = train(compose([*overrides, *where]))
     project.root.cache_clear()
+    project.home.cache_clear()
     return model
 
 
@@ -40,8 +42,10 @@ def frame(folder: Path, little_project: Path) -> pd.DataFrame:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NUDGE_PROJECT", str(little_project))
         project.root.cache_clear()
+        project.home.cache_clear()
         found = grokking.measure(folder)
     project.root.cache_clear()
+    project.home.cache_clear()
     return found
 
 

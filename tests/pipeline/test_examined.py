@@ -85,8 +85,10 @@ def test_no_hypothesis_is_supported_where_nothing_was_understood(
     shuffled = saved.load(place)
     monkeypatch.setenv("NUDGE_PROJECT", str(folder))
     project.root.cache_clear()
+    project.home.cache_clear()
     corpus = corpora.of_model(shuffled.config, place)  # its own, with its answers
     project.root.cache_clear()
+    project.home.cache_clear()
     assert corpus != folder / "corpus"
     unseen = documents.read(corpus / "curated/test.parquet").to_pylist()[::20]
     fresh = saved.untrained(shuffled)

@@ -121,7 +121,12 @@ def test_an_unselected_group_reruns_only_the_composition(restored: Pipeline) -> 
         ("conf/preferences/default.yaml", "held_out_pairs: 600", "held_out_pairs: 500", {"preferences"}),
         ("conf/data/mixture.yaml", "spam: 0.02", "spam: 0.03", {"generate-mixture", "curate-mixture", "base"}),
         ("conf/data/chat.yaml", "refusals: 2000", "refusals: 1000", TUNED),
-        ("conf/tokenizer/word.yaml", "max_vocabulary: 65536", "max_vocabulary: 100", {"tokenize", *PROBES}),
+        (
+            "conf/tokenizer/word.yaml",
+            "max_vocabulary: 65536",
+            "max_vocabulary: 100",
+            {"tokenize", "tokenize-mixture", *PROBES},
+        ),
         (
             "conf/data/calculator.yaml",
             "test_fraction: 0.1",

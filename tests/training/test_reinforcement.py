@@ -51,6 +51,7 @@ def chain(small_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         from nudge import project
 
         project.root.cache_clear()
+        project.home.cache_clear()
         folder = tmp_path_factory.mktemp("chain")
         assistant = Assistant.read(small_project / "data/assistant.yaml")
         tokenizer.save(vocabulary(assistant), folder / "words/tokenizer.json")
@@ -65,6 +66,7 @@ def chain(small_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         rate(assistant, corpus, folder / "ratings.jsonl")
         yield folder
         project.root.cache_clear()
+        project.home.cache_clear()
 
 
 def vocabulary(assistant: Assistant) -> Tokenizer:

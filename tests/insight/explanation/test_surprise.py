@@ -32,11 +32,13 @@ def trained(small_project: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         patch.setenv("NUDGE_PROJECT", str(small_project))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         project.root.cache_clear()
+        project.home.cache_clear()
         train(compose([*TINY, f"run_dir={folder}", f"export_dir={folder}/model", "tracking.experiment=surprise"]))
         client = store.client()
         logged = history(client, newest(client, "surprise"), "val/loss")
         yield folder, logged[8]
     project.root.cache_clear()
+    project.home.cache_clear()
 
 
 def facts_of(folder: Path) -> list[str]:
