@@ -40,6 +40,7 @@ def working_in(folder: Path) -> Iterator[None]:
     """Take a folder for the project."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NUDGE_PROJECT", str(folder))
+        patch.chdir(folder)  # models are looked for in the working directory first, and this checkout may have some
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         project.root.cache_clear()
         project.home.cache_clear()
