@@ -11,8 +11,8 @@ from nudge.evaluation.curation import curation
 from nudge.evaluation.evaluate import evaluate
 from nudge.rating.preferences import preferences
 from nudge.training.train import train
+from tests.chain import working_in
 from tests.conftest import TINY
-from tests.report.project import working_in
 
 REGISTERS = ("encyclopedia", "book", "code", "conversation", "paper", "web")
 SHARE = 0.1  # of the facts that a register states: every word of it is then in some document for training

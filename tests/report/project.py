@@ -3,15 +3,10 @@
 import json
 import math
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from nudge import project
 from nudge.config.composition import compose
 from nudge.data import documents
 from nudge.data.curate import curate
@@ -22,6 +17,7 @@ from nudge.insight import learning, learning_order
 from nudge.insight.finding import Criterion, Figure, Finding
 from nudge.model import saved
 from nudge.training.train import train
+from tests.chain import working_in
 from tests.conftest import REPOSITORY, TINY
 
 # Operands to 29: numbers of one word and of two, some facts of every operation, and still wrong answers after a minute.
@@ -33,20 +29,6 @@ SMALL = (
     "trainer.max_steps=60",
     "trainer.val_every_n_steps=20",
 )
-
-
-@contextmanager
-def working_in(folder: Path) -> Iterator[None]:
-    """Take a folder for the project."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUDGE_PROJECT", str(folder))
-        patch.chdir(folder)  # models are looked for in the working directory first, and this checkout may have some
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        project.root.cache_clear()
-        project.home.cache_clear()
-        yield
-    project.root.cache_clear()
-    project.home.cache_clear()
 
 
 def make(folder: Path) -> Path:

@@ -14,9 +14,10 @@ from nudge.evaluation.assistant import LONGEST
 from nudge.model import saved
 from nudge.model.generation import greedy
 from nudge.report.report import report
+from tests.chain import working_in
 from tests.report import studies
 from tests.report.chain import make_chain
-from tests.report.project import make, working_in
+from tests.report.project import make
 from tests.report.test_report import embedded, values, written
 
 STAGES = {"base": "base", "finetune": "fine-tuned", "rlhf": "preferred"}

@@ -24,7 +24,8 @@ from nudge.model.internals import surprisals, trace
 from nudge.report import film, page, style
 from nudge.report.chapters import CHAPTERS
 from nudge.report.report import report
-from tests.report.project import SMALL, make, measure, working_in
+from tests.chain import working_in
+from tests.report.project import SMALL, make, measure
 
 
 @pytest.fixture(scope="module")

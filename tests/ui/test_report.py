@@ -9,10 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from nudge.report.report import report
+from tests.chain import working_in
 from tests.conftest import Pipeline
 from tests.report import studies
 from tests.report.chain import make_chain
-from tests.report.project import make, measure, working_in
+from tests.report.project import make, measure
 from tests.ui.conftest import CHROMIUM, FLAGS
 
 WIDTHS = (390, 1280)  # px: a phone, a desktop
