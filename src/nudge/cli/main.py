@@ -72,15 +72,22 @@ def train(arguments: tuple[str, ...]) -> None:
 @click.option("--model", "reference", help="Model folder, checkpoint, runs:/… or models:/…; default: models/pretrain.")
 @click.option("--stage", "stages", multiple=True, help="base, finetuned, rlhf or pretrain; repeat it to compare.")
 @click.option("--top", default=3, show_default=True, type=click.IntRange(1, 100), help="How many answers to show.")
+@click.option("--steps", "with_steps", is_flag=True, help="Have the answer worked out, step by step.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def ask(prompt: str, reference: str | None, stages: tuple[str, ...], top: int, as_json: bool) -> None:
+def ask(prompt: str, reference: str | None, stages: tuple[str, ...], top: int, with_steps: bool, as_json: bool) -> None:
     """Answer a question: `nudge ask "two plus three equals"`.
 
     Side by side: `nudge ask "what is two plus three ?" --stage base --stage finetuned --stage rlhf`.
     """
     with quick_imports():
         from nudge.cli import ask as command
+        from nudge.cli import working
 
+    if with_steps:
+        if stages:
+            raise UserError("--steps shows one model's answer, and --stage several; name the model with --model")
+        working.work_out(prompt, reference, as_json)
+        return
     command.ask(prompt, reference, list(stages), top, as_json)
 
 

@@ -105,6 +105,7 @@ class CurationConfig(Section):
             "fluency",
             "classifier",
             "consistency",
+            "held_out_steps",
         ]
     ]
     settings: FilterSettings

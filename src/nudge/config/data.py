@@ -76,6 +76,26 @@ class RegisterSource(Source):
     sayings: int = Field(ge=0)
 
 
+class WorkedSource(Source):
+    """Arithmetic facts with the steps that lead to their answers."""
+
+    kind: Literal["worked"]
+    file: str
+    max_operand: int = Field(ge=1, le=99)
+    operations: list[Literal["plus", "minus", "times", "divided by"]] = Field(min_length=1)
+    style: Literal["down", "up", "multiples"]
+
+
+class PracticeSource(Source):
+    """Running sums and differences, as steps make them, of numbers that are no product's."""
+
+    kind: Literal["practice"]
+    file: str
+    max_operand: int = Field(ge=1, le=99)
+    kinds: list[Literal["adding", "sharing"]] = Field(min_length=1)
+    share: float = Field(gt=0, le=1)
+
+
 Numbers = Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]]
 
 
@@ -114,7 +134,14 @@ class MixtureConfig(Section):
 
 
 AnySource = Annotated[
-    FactsSource | ModularSource | CanariesSource | ChatSource | RegisterSource | TextSource,
+    FactsSource
+    | ModularSource
+    | CanariesSource
+    | ChatSource
+    | RegisterSource
+    | WorkedSource
+    | PracticeSource
+    | TextSource,
     Field(discriminator="kind"),
 ]
 
@@ -129,6 +156,7 @@ class DataConfig(Section):
     problems: ProblemsConfig | None
     curation: CurationConfig
     mixture: MixtureConfig | None
+    steps: Literal["none", "worked"] | None = None  # of corpora that can have worked documents; others have no such key
     on_bad_file: OnBadFile | None = None  # of sources of kind text; others have no such key
 
     @property
@@ -136,11 +164,22 @@ class DataConfig(Section):
         """Say whether the documents are text that people brought."""
         return any(isinstance(source, TextSource) for source in self.sources.values())
 
+    @model_validator(mode="after")
+    def _steps_are_taken_out(self) -> Self:
+        """Leave worked documents and practice out of a corpus without steps, and their weights out of its mixture."""
+        if self.steps == "none":
+            for name in [name for name, source in self.sources.items() if source.kind in ("worked", "practice")]:
+                del self.sources[name]
+                if self.mixture is not None and self.mixture.weights is not None:
+                    self.mixture.weights.pop(name, None)
+        return self
+
     @model_serializer(mode="wrap")
     def _as_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = write(self)
-        if self.on_bad_file is None:
-            del content["on_bad_file"]
+        for key in ("steps", "on_bad_file"):
+            if content[key] is None:
+                del content[key]
         return content
 
     @model_validator(mode="after")

@@ -22,12 +22,14 @@ class Answered:
         document: the row of the curated table.
         given: the model's answer; "" if it gave none.
         log_probability: of that answer, natural logarithm.
+        ended: whether the model ended there by itself.
         right: whether it is exactly the document's answer.
     """
 
     document: dict[str, Any]
     given: str
     log_probability: float
+    ended: bool
     right: bool
 
 
@@ -43,6 +45,7 @@ def answer_all(saved: Saved, documents: list[dict[str, Any]]) -> list[Answered]:
             document,
             saved.tokenizer.decode(list(answer.ids)),
             answer.log_probability,
+            answer.ended,
             answer.ended and [*prompt, *answer.ids, END_ID] == text,
         )
         for document, prompt, text, answer in zip(

@@ -19,6 +19,7 @@ from nudge.data.filters import (
     personal,
     quality,
     repetition,
+    steps,
 )
 from nudge.data.filters.context import Context, Reasons, Row
 
@@ -49,6 +50,7 @@ FILTERS: dict[str, Filter] = {
     "fluency": Filter(fluency.judge),
     "classifier": Filter(classifier.judge),
     "consistency": Filter(consistency.judge),
+    "held_out_steps": Filter(steps.judge),
 }
 
 __all__ = ["FILTERS", "Context", "Filter", "Reasons", "Row"]

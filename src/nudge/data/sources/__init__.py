@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nudge.config.data import DataConfig
-from nudge.data.sources import canaries, chat, facts, modular, register
+from nudge.data.sources import canaries, chat, facts, modular, practice, register, worked
 from nudge.data.truth import ARITHMETIC, Truth
 
 Row = dict[str, Any]
@@ -35,4 +35,6 @@ KINDS: dict[str, Kind] = {
     "chat": Kind(chat.documents, chat.truth),
     "canaries": Kind(canaries.documents, always_trained_on=True),
     "register": Kind(register.documents, lambda data, name: None, families_only=True),
+    "worked": Kind(worked.documents, lambda data, name: worked.TRUTH),
+    "practice": Kind(practice.documents, always_trained_on=True),
 }

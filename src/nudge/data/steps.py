@@ -1,0 +1,213 @@
+"""Worked steps: a product as running sums that are counted down, a quotient as differences that are counted up.
+
+How they are said is read from a file that people wrote; what they say is read back by the same templates.
+"""
+
+import re
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from nudge.data import arithmetic, files, numbers
+from nudge.data.arithmetic import Fact
+from nudge.errors import UserError, did_you_mean
+
+Kind = Literal["say", "so", "plus", "minus", "begin", "add", "take"]
+Style = Literal["down", "up", "multiples"]
+
+TENFOLD = 10  # a quotient takes away ten times the divisor while it can: a few steps in place of dozens
+FIELDS: dict[str, tuple[str, ...]] = {
+    "say": ("answer",),
+    "so": ("answer",),
+    "plus": ("left", "right", "answer"),
+    "minus": ("left", "right", "answer"),
+    "begin": ("count", "answer"),
+    "add": ("count", "left", "right", "answer"),
+    "take": ("left", "right", "answer", "count"),
+}
+QUESTIONS: dict[str, tuple[str, ...]] = {
+    "question": ("left", "operation", "right"),
+    "running": ("start", "left", "right"),
+    "sharing": ("left", "right"),
+}
+KEYS = (*QUESTIONS, "steps", "operations")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes:
+        kind: which of the templates says it.
+        answer: the number that it comes to.
+        left, right: what is added or taken away; None in a step that has no sum.
+        count: how often the addend is still to be counted, this time included, or how often the divisor was taken away.
+    """
+
+    kind: Kind
+    answer: int
+    left: int | None = None
+    right: int | None = None
+    count: int | None = None
+
+    @property
+    def fact(self) -> Fact | None:
+        """Return the sum or difference that the step states, as it states it."""
+        if self.left is None or self.right is None:
+            return None
+        return Fact("plus" if self.kind in ("plus", "add") else "minus", self.left, self.right, self.answer)
+
+
+def working(fact: Fact, style: Style = "down") -> list[Step]:
+    """Return the steps to a fact's answer.
+
+    Args:
+        fact: what is asked; a sum or a difference is one step in every style.
+        style: down: a product is counted down to one, of a quotient the divisor is taken away until nothing is left,
+            and the answer is the last number. up: sums are counted up, to a factor or until the dividend is reached;
+            multiples: they are listed without their sums; and in both the answer is said again.
+    """
+    operation, left, right, answer = fact
+    if operation == "plus":
+        return [Step("plus", answer, left, right)]
+    if operation == "minus":
+        return [Step("minus", answer, left, right)]
+    if answer == 0 or (operation == "divided by" and right == 1):
+        return [Step("say", answer)]
+    fewer, addend = sorted((left, right)) if operation == "times" else (answer, right)
+    if style == "down":
+        if operation == "times":
+            return [Step("begin", addend, count=fewer), *running(addend, fewer - 1, addend)]
+        return sharing(left, right)
+    if style == "up":
+        sums = [replace(step, count=2 + place) for place, step in enumerate(running(addend, fewer - 1, addend))]
+        return [Step("begin", addend, count=1), *sums, Step("so", answer)]
+    return [*(Step("say", times * addend) for times in range(1, fewer + 1)), Step("so", answer)]
+
+
+def running(start: int, count: int, addend: int) -> list[Step]:
+    """Return the steps that add a number so many times, counted down to one: a stop that is always the same."""
+    return [
+        Step("add", start + (done + 1) * addend, start + done * addend, addend, count - done) for done in range(count)
+    ]
+
+
+def sharing(total: int, divisor: int) -> list[Step]:
+    """Return the steps that take a number away as often as it goes, ten times at once while that goes."""
+    steps, count = [], 0
+    while total >= divisor:
+        times = TENFOLD if total >= TENFOLD * divisor else 1
+        count += times
+        steps.append(Step("take", total - times * divisor, total, times * divisor, count))
+        total -= times * divisor
+    return steps
+
+
+class Phrases:
+    """How questions and steps are said, read from the file that people wrote.
+
+    Raises:
+        UserError: the file is missing, not YAML, or lacks a key or a field.
+    """
+
+    def __init__(self, path: Path) -> None:
+        content = files.read_yaml(path)
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: holds no keys; it needs {', '.join(KEYS)}")
+        for key in content:
+            if key not in KEYS:
+                raise UserError(f"{path}: unknown key '{key}'{did_you_mean(str(key), KEYS)}")
+        for key in KEYS:
+            if key not in content:
+                raise UserError(f"{path}: lacks '{key}'")
+        self.operations: dict[str, str] = _mapping(path, "operations", content["operations"], arithmetic.OPERATIONS)
+        self._steps = _mapping(path, "steps", content["steps"], get_args(Kind))
+        self._questions: dict[str, str] = {key: str(content[key]) for key in QUESTIONS}
+        for key, fields in QUESTIONS.items():
+            _check_fields(path, key, self._questions[key], fields)
+        for key, fields in FIELDS.items():
+            _check_fields(path, f"steps.{key}", self._steps[key], fields)
+        self._patterns = [(kind, _pattern(self._steps[kind])) for kind in get_args(Kind)]
+        self._mark = re.compile(rf"(?={re.escape(self._steps['say'].split()[0])} )")
+
+    def question(self, operation: str, left: int, right: int) -> str:
+        """Ask for an answer with its steps."""
+        return self._questions["question"].format(
+            left=numbers.words(left), operation=self.operations[operation], right=numbers.words(right)
+        )
+
+    def running(self, start: int, left: int, right: int) -> str:
+        """Ask for a number and so many times another."""
+        return self._questions["running"].format(
+            start=numbers.words(start), left=numbers.words(left), right=numbers.words(right)
+        )
+
+    def sharing(self, total: int, divisor: int) -> str:
+        """Ask how often a number goes into another."""
+        return self._questions["sharing"].format(left=numbers.words(total), right=numbers.words(divisor))
+
+    def say(self, steps: Sequence[Step]) -> str:
+        """Say steps, one after the other."""
+        return " ".join(
+            self._steps[step.kind].format(
+                **{field: numbers.words(getattr(step, field)) for field in FIELDS[step.kind]},
+            )
+            for step in steps
+        )
+
+    def heard(self, said: str) -> list[Step | None]:
+        """Return the steps that a text says, in order; None for a part of it that is no step."""
+        return [self._step(part) for part in self.parts(said)]
+
+    def parts(self, said: str) -> list[str]:
+        """Divide what a text says into its steps, at the mark that each begins with."""
+        return [part.strip() for part in self._mark.split(said) if part.strip()]
+
+    def _step(self, part: str) -> Step | None:
+        for kind, pattern in self._patterns:
+            if match := pattern.fullmatch(part):
+                found = {field: numbers.parse(words) for field, words in match.groupdict().items()}
+                if None not in found.values():
+                    return Step(kind, **found)  # type: ignore[arg-type]
+        return None
+
+
+def final(said: str) -> int | None:
+    """Return the answer that worked steps come to: the last number in them; None if they say none."""
+    found = numbers.found(said)
+    return found[-1] if found else None
+
+
+def _mapping(path: Path, key: str, content: object, names: Sequence[str]) -> dict[str, str]:
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: '{key}' is no mapping")
+    for name in content:
+        if name not in names:
+            raise UserError(f"{path}: {key}: unknown '{name}'{did_you_mean(str(name), names)}")
+    for name in names:
+        if not isinstance(content.get(name), str):
+            raise UserError(f"{path}: {key} lacks a phrase for '{name}'")
+    return content
+
+
+def _check_fields(path: Path, key: str, template: str, fields: Sequence[str]) -> None:
+    try:
+        used = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise UserError(f"{path}: {key} {template!r}: {error}") from error
+    for name in used:
+        if name not in fields:
+            raise UserError(f"{path}: {key} uses {{{name}}}{did_you_mean(name, fields)}")
+    for name in fields:
+        if used.count(name) != 1:
+            raise UserError(f"{path}: {key} must use {{{name}}} once, not {used.count(name)} times")
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    parts = [
+        re.escape(literal) + (f"(?P<{name}>[a-z ]+)" if name else "")
+        for literal, name, _, _ in string.Formatter().parse(template)
+    ]
+    return re.compile("".join(parts))

@@ -1,0 +1,159 @@
+"""Worked steps: they are right, and read back as they were said; and no training document shows a held-out fact."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nudge.config.composition import compose
+from nudge.data import arithmetic, curate, documents, generate, numbers, steps
+from nudge.data.arithmetic import Fact
+from nudge.data.steps import Phrases, Step, Style
+from nudge.errors import UserError
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def splits(small_project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rows]:
+    folder = tmp_path_factory.mktemp("worked")
+    config = compose(["data=worked"]).data
+    generate.generate(config, small_project, folder / "raw")
+    curate.curate(config, folder / "raw", folder / "curated", folder / "report.json")
+    found = {path.stem: documents.read(path).to_pylist() for path in (folder / "curated").glob("*.parquet")}
+    return found | {"dropped": documents.read(folder / "dropped.parquet").to_pylist()}
+
+
+@pytest.fixture(scope="module")
+def phrases(small_project: Path) -> Phrases:
+    return Phrases(small_project / "data" / "worked.yaml")
+
+
+# A parser that shares nothing with the code that writes the documents, nor with the filter that drops some: it spells
+# the numbers by itself, and looks in any text for two numbers around an operation.
+UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen""".split()  # noqa: SIM905
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()  # noqa: SIM905
+SPELLED = UNITS + [f"{tens} {unit}".removesuffix(" zero") for tens in TENS for unit in UNITS[:10]]
+VALUE = {words: number for number, words in enumerate(SPELLED)} | {
+    f"one hundred {words}".removesuffix(" zero"): 100 + number for number, words in enumerate(SPELLED)
+}
+NUMBER = "|".join(sorted(VALUE, key=len, reverse=True))
+SHOWN = re.compile(rf"(?<![a-z])({NUMBER}) (plus|minus|times|divided by) (?=({NUMBER})(?![a-z]))")
+
+
+def shown(text: str) -> set[tuple[str, int, int]]:
+    """Return what a text adds and takes away as {"+", smaller, larger}, and what it multiplies and divides as "×"."""
+    found = set()
+    for left, operation, right in SHOWN.findall(text):
+        one, other = VALUE[left], VALUE[right]
+        if operation == "minus":
+            one -= other
+        if operation == "divided by":
+            one //= other or 1
+        sign = "+" if operation in ("plus", "minus") else "×"
+        found.add((sign, min(one, other), max(one, other)))
+    return found
+
+
+def test_no_training_document_shows_a_held_out_fact_in_its_question_or_in_a_step(splits: dict[str, Rows]) -> None:
+    # "sixteen plus eight equals twenty four" inside a worked product would teach a sum that is asked for in the test.
+    held_out: set[tuple[str, int, int]] = set()
+    for name in ("validation", "test"):
+        for row in splits[name]:
+            if row["source"] == "calculator":
+                held_out |= shown(row["text"])
+    assert len(held_out) == 2 * 539, "a family of each tenth, twice"
+    assert len(splits["train"]) > 30_000
+    for row in splits["train"]:
+        assert not shown(row["text"]) & held_out, row["text"]
+
+
+def test_the_parser_of_the_test_finds_what_is_dropped(splits: dict[str, Rows]) -> None:
+    # One that finds nothing would find no leak either.
+    dropped = [row for row in splits["dropped"] if row["source"] == "worked"]
+    held_out = {pair for name in ("validation", "test") for row in splits[name] for pair in shown(row["prompt"] or "")}
+    assert len(dropped) > 100
+    for row in dropped:
+        assert shown(row["text"]) & held_out, row["text"]
+
+
+def test_worked_documents_hold_out_what_the_calculator_does(splits: dict[str, Rows]) -> None:
+    for name in ("validation", "test"):
+        asked = {
+            source: {tuple(row[key] for key in Fact._fields) for row in splits[name] if row["source"] == source}
+            for source in ("calculator", "worked", "worked_sums")
+        }
+        assert asked["worked"] | asked["worked_sums"] == asked["calculator"]
+        assert not any(row["source"] == "practice" for row in splits[name])
+
+
+@pytest.mark.parametrize("style", ["down", "up", "multiples"])
+def test_steps_lead_to_the_answer_and_are_true(style: Style, phrases: Phrases) -> None:
+    for fact in arithmetic.facts(99):
+        working = steps.working(fact, style)
+        said = phrases.say(working)
+        assert steps.final(said) == fact.answer, said
+        assert phrases.heard(said) == working
+        for step in working:
+            assert step.fact is None or arithmetic.compute(*step.fact[:3]) == step.answer
+
+
+def test_a_product_counts_the_smaller_factor_whichever_stands_first(phrases: Phrases) -> None:
+    expected = (
+        "; three : twelve ; two : twelve plus twelve equals twenty four "
+        "; one : twenty four plus twelve equals thirty six"
+    )
+    assert phrases.say(steps.working(Fact("times", 3, 12, 36))) == expected
+    assert phrases.say(steps.working(Fact("times", 12, 3, 36))) == expected
+
+
+def test_a_quotient_takes_ten_times_the_divisor_while_it_can(phrases: Phrases) -> None:
+    assert phrases.say(steps.working(Fact("divided by", 48, 4, 12))) == (
+        "; forty eight minus forty equals eight , ten ; eight minus four equals four , eleven ; "
+        "four minus four equals zero , twelve"
+    )
+
+
+def test_what_is_no_step_is_heard_as_none(phrases: Phrases) -> None:
+    heard = phrases.heard("; eight : twelve ; seven twelve plus ; two : one plus one equals fish")
+    assert heard == [Step("begin", 12, count=8), None, None]
+
+
+def test_without_steps_the_corpus_is_the_calculators(small_project: Path) -> None:
+    none, calculator = compose(["data=worked", "data.steps=none"]).data, compose([]).data
+    assert none.sources == calculator.sources
+    assert none.mixture is not None
+    assert none.mixture.weights is not None
+    assert set(none.mixture.weights) == {"calculator"}
+
+
+def test_practice_is_of_sums_that_no_product_makes(splits: dict[str, Rows]) -> None:
+    kinds = Counter("shared by" in row["text"] for row in splits["train"] if row["source"] == "practice")
+    assert min(kinds[True], kinds[False]) > 1000
+    for row in splits["train"]:
+        if row["source"] == "practice" and "shared by" in row["text"]:
+            total, divisor = (numbers.found(row["prompt"])[place] for place in (0, 1))
+            assert total % divisor, "without a rest it would be a quotient"
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "complaint"),
+    [
+        ("question:", "qestion:", "unknown key 'qestion' (did you mean 'question'?)"),
+        ("{count} : {answer}", "{cuont} : {answer}", "steps.begin uses {cuont} (did you mean 'count'?)"),
+        ("  plus: plus", "  puls: plus", "operations: unknown 'puls' (did you mean 'plus'?)"),
+        ('say: "; {answer}"', 'say: "nothing"', "steps.say must use {answer} once, not 0 times"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_line(
+    line: str, instead: str, complaint: str, small_project: Path, tmp_path: Path
+) -> None:
+    written = (small_project / "data" / "worked.yaml").read_text()
+    assert line in written
+    (tmp_path / "worked.yaml").write_text(written.replace(line, instead, 1))
+    with pytest.raises(UserError, match=re.escape(complaint)) as told:
+        Phrases(tmp_path / "worked.yaml")
+    assert "\n" not in str(told.value)
