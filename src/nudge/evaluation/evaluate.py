@@ -3,24 +3,30 @@
 import csv
 import json
 import math
+import multiprocessing
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nudge import project
-from nudge.config.data import DataConfig
+from nudge.config.data import DataConfig, RegisterSource
 from nudge.config.parsing import parse
 from nudge.data import asking, corpora, documents, files
 from nudge.data.chat import Assistant
 from nudge.data.split import uniform
 from nudge.evaluation import assistant as answering
-from nudge.evaluation import base, preference
+from nudge.evaluation import base, preference, worked
 from nudge.evaluation.assistant import Said
 from nudge.evaluation.exact_match import Answered, by_source, loss, score
 from nudge.evaluation.recording import record
 from nudge.model import saved
 from nudge.model.saved import Saved, untrained
+from nudge.process import keep_freed_memory
 from nudge.training import reference
 
 ORDER = ("pretrain", "base", "finetune", "reward", "rlhf")  # in which the stages follow each other
@@ -45,9 +51,8 @@ def evaluate(models: Path, reports: Path) -> dict[str, Any]:
     """
     metrics: dict[str, Any] = {}
     accuracy, errors = [], []
-    for folder in stage_folders(models):
+    for folder, (scores, wrong) in _side_by_side(stage_folders(models), models):
         stage = folder.name
-        scores, wrong = scored(folder, models)
         metrics[stage] = {"digest": saved.digest(folder), **scores}  # so that figures of an older model can be told
         errors += [{"stage": stage, **row} for row in wrong]
         accuracy += [
@@ -79,6 +84,22 @@ Row = dict[str, Any]
 Scores = tuple[dict[str, Any], list[Row]]  # for metrics.json, and the wrong answers
 
 
+def _side_by_side(folders: Sequence[Path], models: Path) -> Iterator[tuple[Path, Scores]]:
+    """Score each model, as many at once as torch would take threads: networks this small use one core well."""
+    processes = min(len(folders), torch.get_num_threads())
+    if processes <= 1:
+        yield from ((folder, scored(folder, models)) for folder in folders)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, initializer=_in_one_thread) as pool:
+        yield from zip(folders, pool.map(partial(scored, models=models), folders), strict=True)
+
+
+def _in_one_thread() -> None:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+
+
 def scored(folder: Path, models: Path) -> Scores:
     """Score one stage's model in the way of its stage."""
     stage = _made_by(folder)["stage"]["name"]
@@ -91,11 +112,15 @@ def scored(folder: Path, models: Path) -> Scores:
     scores: dict[str, Any] = {"before": score(untrained(model), splits["test"])[0]}
     scores["train"], _ = score(model, _some(splits["train"]))
     scores["test"], answers = score(model, splits["test"])
+    data = parse(DataConfig, model.config["data"])
     if len({row["source"] for row in splits["test"]}) > 1:
         scores["test"]["by_source"] = by_source(model, splits["test"], answers)
+    if with_steps := worked.read_all(data, answers):
+        scores["test"]["worked"] = worked.summary(with_steps)
+    if any(isinstance(source, RegisterSource) for source in data.sources.values()):
         facts = [row for row in splits["test"] if row["operation"] is not None]
         examples = [row for row in splits["train"] if row["operation"] is not None]
-        phrases = Assistant.read(project.root() / model.config["data"]["path"] / ASSISTANT)
+        phrases = Assistant.read(project.root() / data.path / ASSISTANT)
         scores["asked"] = base.asked(model, phrases, facts, examples)
         scores["styles"] = base.styles(model, splits["train"], facts)
     return scores, [_error(answer) for answer in answers if not answer.right]
