@@ -101,13 +101,14 @@ def test_steps_lead_to_the_answer_and_are_true(style: Style, phrases: Phrases) -
             assert step.fact is None or arithmetic.compute(*step.fact[:3]) == step.answer
 
 
-def test_a_product_counts_the_smaller_factor_whichever_stands_first(phrases: Phrases) -> None:
+def test_a_product_counts_its_left_factor_if_that_is_a_digit(phrases: Phrases) -> None:
     expected = (
         "; three : twelve ; two : twelve plus twelve equals twenty four "
         "; one : twenty four plus twelve equals thirty six"
     )
     assert phrases.say(steps.working(Fact("times", 3, 12, 36))) == expected
     assert phrases.say(steps.working(Fact("times", 12, 3, 36))) == expected
+    assert phrases.say(steps.working(Fact("times", 3, 2, 6))).startswith("; three : two ; two : two plus two")
 
 
 def test_a_quotient_takes_ten_times_the_divisor_while_it_can(phrases: Phrases) -> None:

@@ -17,6 +17,8 @@ from nudge.errors import UserError, did_you_mean
 Kind = Literal["say", "so", "plus", "minus", "begin", "add", "take"]
 Style = Literal["down", "up", "multiples"]
 
+
+MOST_TIMES = 9  # of two factors below 100 whose product is below 100 one is no greater
 TENFOLD = 10  # a quotient takes away ten times the divisor while it can: a few steps in place of dozens
 FIELDS: dict[str, tuple[str, ...]] = {
     "say": ("answer",),
@@ -76,15 +78,23 @@ def working(fact: Fact, style: Style = "down") -> list[Step]:
         return [Step("minus", answer, left, right)]
     if answer == 0 or (operation == "divided by" and right == 1):
         return [Step("say", answer)]
-    fewer, addend = sorted((left, right)) if operation == "times" else (answer, right)
+    count, addend = counted(left, right) if operation == "times" else (answer, right)
     if style == "down":
         if operation == "times":
-            return [Step("begin", addend, count=fewer), *running(addend, fewer - 1, addend)]
+            return [Step("begin", addend, count=count), *running(addend, count - 1, addend)]
         return sharing(left, right)
     if style == "up":
-        sums = [replace(step, count=2 + place) for place, step in enumerate(running(addend, fewer - 1, addend))]
+        sums = [replace(step, count=2 + place) for place, step in enumerate(running(addend, count - 1, addend))]
         return [Step("begin", addend, count=1), *sums, Step("so", answer)]
-    return [*(Step("say", times * addend) for times in range(1, fewer + 1)), Step("so", answer)]
+    return [*(Step("say", times * addend) for times in range(1, count + 1)), Step("so", answer)]
+
+
+def counted(left: int, right: int) -> tuple[int, int]:
+    """Return which factor is counted, and which is added so many times: six times eight is six eights.
+
+    The left one, if it is a digit: which of two is smaller would be one thing more to know.
+    """
+    return (left, right) if left <= MOST_TIMES else (right, left)
 
 
 def running(start: int, count: int, addend: int) -> list[Step]:

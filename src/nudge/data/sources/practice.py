@@ -9,8 +9,6 @@ from nudge.data import steps
 from nudge.data.split import uniform
 from nudge.data.steps import Phrases
 
-MOST_TIMES = 9  # a product of two numbers below 100 that is itself below 100 has one factor below ten
-
 
 def documents(data: DataConfig, name: str, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the share of all practice that a hash chooses: of adding up, and of taking away.
@@ -28,14 +26,13 @@ def documents(data: DataConfig, name: str, folder: Path) -> Iterator[dict[str, A
 
 
 def _adding(phrases: Phrases, most: int) -> Iterator[tuple[str, str]]:
-    for count in range(1, MOST_TIMES + 1):
-        for addend in range(1, most + 1):
-            for start in range(1, most - count * addend + 1):
-                said = phrases.say(steps.running(start, count, addend))
-                for left, right in {(count, addend), (addend, count)}:
-                    if min(left, right) == count:
-                        prompt = phrases.running(start, left, right)
-                        yield f"{prompt} {said}", prompt
+    for left in range(1, most + 1):
+        for right in range(1, most + 1):
+            count, addend = steps.counted(left, right)
+            if count <= steps.MOST_TIMES:
+                for start in range(1, most - count * addend + 1):
+                    prompt = phrases.running(start, left, right)
+                    yield f"{prompt} {phrases.say(steps.running(start, count, addend))}", prompt
 
 
 def _sharing(phrases: Phrases, most: int) -> Iterator[tuple[str, str]]:
