@@ -140,3 +140,19 @@ def test_references_to_models(tiny: Make, in_project: Path) -> None:
         find("runs:/0123456789abcdef0123456789abcdef/checkpoints/best.ckpt")
     with pytest.raises(UserError, match="no model yet"):
         find(None)
+
+
+def test_models_scored_side_by_side_get_the_scores_of_one_after_the_other(
+    model: Path, in_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each process finds the project and its settings by itself.
+    (tmp_path / "models").mkdir()
+    for name in ("pretrain", "twin"):
+        (tmp_path / "models" / name).symlink_to(model)
+    found = []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        evaluate(tmp_path / "models", tmp_path / f"reports{threads}")
+        found.append(read_json(tmp_path / f"reports{threads}" / "metrics.json"))
+    assert set(found[0]) == {"pretrain", "twin"}
+    assert found[0] == found[1]
