@@ -1,7 +1,6 @@
 """Worked steps: they are right, and read back as they were said; and no training document shows a held-out fact."""
 
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def test_worked_documents_hold_out_what_the_calculator_does(splits: dict[str, Ro
             for source in ("calculator", "worked", "worked_sums")
         }
         assert asked["worked"] | asked["worked_sums"] == asked["calculator"]
-        assert not any(row["source"] == "practice" for row in splits[name])
+        assert not any(row["source"] in ("adding", "sharing") for row in splits[name])
 
 
 @pytest.mark.parametrize("style", ["down", "up", "multiples"])
@@ -131,13 +130,11 @@ def test_without_steps_the_corpus_is_the_calculators(small_project: Path) -> Non
     assert set(none.mixture.weights) == {"calculator"}
 
 
-def test_practice_is_of_sums_that_no_product_makes(splits: dict[str, Rows]) -> None:
-    kinds = Counter("shared by" in row["text"] for row in splits["train"] if row["source"] == "practice")
-    assert min(kinds[True], kinds[False]) > 1000
-    for row in splits["train"]:
-        if row["source"] == "practice" and "shared by" in row["text"]:
-            total, divisor = (numbers.found(row["prompt"])[place] for place in (0, 1))
-            assert total % divisor, "without a rest it would be a quotient"
+def test_practice_is_no_quotient(splits: dict[str, Rows]) -> None:
+    sharing = [numbers.found(row["prompt"]) for row in splits["train"] if row["source"] == "sharing"]
+    assert len(sharing) > 1000
+    for total, divisor, *count in sharing:
+        assert count or total % divisor, "without a rest, from the beginning: that is a quotient"
 
 
 @pytest.mark.parametrize(

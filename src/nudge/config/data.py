@@ -92,7 +92,8 @@ class PracticeSource(Source):
     kind: Literal["practice"]
     file: str
     max_operand: int = Field(ge=1, le=99)
-    kinds: list[Literal["adding", "sharing"]] = Field(min_length=1)
+    of: Literal["adding", "sharing"]
+    counts: int = Field(ge=0)
     share: float = Field(gt=0, le=1)
 
 

@@ -33,6 +33,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "question": ("left", "operation", "right"),
     "running": ("start", "left", "right"),
     "sharing": ("left", "right"),
+    "going_on": ("left", "right", "count"),
 }
 KEYS = (*QUESTIONS, "steps", "operations")
 
@@ -104,9 +105,15 @@ def running(start: int, count: int, addend: int) -> list[Step]:
     ]
 
 
-def sharing(total: int, divisor: int) -> list[Step]:
-    """Return the steps that take a number away as often as it goes, ten times at once while that goes."""
-    steps, count = [], 0
+def sharing(total: int, divisor: int, count: int = 0) -> list[Step]:
+    """Return the steps that take a number away as often as it goes, ten times at once while that goes.
+
+    Args:
+        total: what it is taken from.
+        divisor: what is taken away.
+        count: how often it was taken away before.
+    """
+    steps = []
     while total >= divisor:
         times = TENFOLD if total >= TENFOLD * divisor else 1
         count += times
@@ -154,9 +161,10 @@ class Phrases:
             start=numbers.words(start), left=numbers.words(left), right=numbers.words(right)
         )
 
-    def sharing(self, total: int, divisor: int) -> str:
-        """Ask how often a number goes into another."""
-        return self._questions["sharing"].format(left=numbers.words(total), right=numbers.words(divisor))
+    def sharing(self, total: int, divisor: int, count: int = 0) -> str:
+        """Ask how often a number goes into another, if it did so many times before."""
+        question = self._questions["going_on" if count else "sharing"]
+        return question.format(left=numbers.words(total), right=numbers.words(divisor), count=numbers.words(count))
 
     def say(self, steps: Sequence[Step]) -> str:
         """Say steps, one after the other."""
@@ -166,6 +174,12 @@ class Phrases:
             )
             for step in steps
         )
+
+    def opening(self, step: Step, until: str) -> str:
+        """Say a step up to one of its fields."""
+        template = self._steps[step.kind].split(f"{{{until}}}")[0]
+        before = [field for field in FIELDS[step.kind] if f"{{{field}}}" in template]
+        return template.format(**{field: numbers.words(getattr(step, field)) for field in before}).strip()
 
     def heard(self, said: str) -> list[Step | None]:
         """Return the steps that a text says, in order; None for a part of it that is no step."""

@@ -13,6 +13,7 @@ MODULES = {
     "curation": "curation",
     "reward_ceiling": "reward_ceiling",
     "scaling": "scaling.study",
+    "worked_steps": "worked_steps",
 }
 NAMES = tuple(MODULES)
 

@@ -9,23 +9,25 @@ from nudge.data import steps
 from nudge.data.split import uniform
 from nudge.data.steps import Phrases
 
+MOST_COUNT = 40  # times that something was taken away before
+
 
 def documents(data: DataConfig, name: str, folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the share of all practice that a hash chooses: of adding up, and of taking away.
+    """Yield the share of all practice that a hash chooses: of adding up, or of taking away.
 
-    All numbers stay within `max_operand`, as those of products and quotients do. What is shared leaves a rest: without
-    one it would be a quotient.
+    All numbers stay within `max_operand`, as those of products and quotients do. What is shared leaves a rest, without
+    which it would be a quotient, or it was taken away before.
     """
     config = data.sources[name]
     assert isinstance(config, PracticeSource)
     phrases = Phrases(folder / config.file)
-    for kind in config.kinds:
-        for text, prompt in KINDS[kind](phrases, config.max_operand):
-            if uniform(f"{data.seed}:{name}:{prompt}") < config.share:
-                yield {"text": text, "source": name, "prompt": prompt}
+    for text, prompt in KINDS[config.of](phrases, config, data.seed):
+        if uniform(f"{data.seed}:{name}:{prompt}") < config.share:
+            yield {"text": text, "source": name, "prompt": prompt}
 
 
-def _adding(phrases: Phrases, most: int) -> Iterator[tuple[str, str]]:
+def _adding(phrases: Phrases, config: PracticeSource, seed: int) -> Iterator[tuple[str, str]]:
+    most = config.max_operand
     for left in range(1, most + 1):
         for right in range(1, most + 1):
             count, addend = steps.counted(left, right)
@@ -35,12 +37,14 @@ def _adding(phrases: Phrases, most: int) -> Iterator[tuple[str, str]]:
                     yield f"{prompt} {phrases.say(steps.running(start, count, addend))}", prompt
 
 
-def _sharing(phrases: Phrases, most: int) -> Iterator[tuple[str, str]]:
-    for divisor in range(2, most + 1):
-        for total in range(divisor + 1, most + 1):
-            if total % divisor:
-                prompt = phrases.sharing(total, divisor)
-                yield f"{prompt} {phrases.say(steps.sharing(total, divisor))}", prompt
+def _sharing(phrases: Phrases, config: PracticeSource, seed: int) -> Iterator[tuple[str, str]]:
+    for divisor in range(2, config.max_operand + 1):
+        for total in range(divisor, config.max_operand + 1):
+            draws = (uniform(f"{seed}:{total}:{divisor}:{number}") for number in range(config.counts))
+            for count in sorted({0, *(1 + int(draw * MOST_COUNT) for draw in draws)}):
+                if count or total % divisor:
+                    prompt = phrases.sharing(total, divisor, count)
+                    yield f"{prompt} {phrases.say(steps.sharing(total, divisor, count))}", prompt
 
 
 KINDS = {"adding": _adding, "sharing": _sharing}

@@ -1,0 +1,280 @@
+"""What do worked steps buy? Ways of working, and answers at once after as many steps of training or as much FLOP."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+
+from nudge import project
+from nudge.config.composition import compose
+from nudge.config.data import DataConfig, WorkedSource
+from nudge.config.parsing import parse
+from nudge.data import arithmetic, corpora, documents, mixing, tokenizer
+from nudge.data.steps import Phrases
+from nudge.data.tokens import Tokens
+from nudge.evaluation import exact_match, faithfulness, worked
+from nudge.evaluation.tallies import Figure, Tally, difference, figure
+from nudge.evaluation.worked import Worked
+from nudge.model import flops, saved
+from nudge.model.saved import Saved
+from nudge.studies import start, tasks, work
+from nudge.studies.running import Scope, Study
+from nudge.studies.tasks import Done, Task, Training, Work
+
+NAME = "worked_steps"
+FILE = "tallies.npz"
+MAIN = "practised"
+EXPERIMENT = "experiment=worked_steps"
+TAMPER_SEED = 0
+AIM = 0.99  # of each operation's held-out questions, in each seed
+PRACTICE = ("adding", "sharing")
+
+MEASURES = {
+    "at_once": "held-out questions that are answered exactly, asked for the answer alone",
+    "right": "of the same questions asked with steps, the share whose last number is the answer",
+    "as_taught": "the share of which every step is as it was taught",
+    "lucky": "the share whose answer is right after a step that is not",
+    "true_sums": "of the sums and differences that were said, the share that is true",
+    "changed_follows": "products and quotients in which a result was changed: the share that goes on from it",
+    "changed_returns": "the same: the share that comes to the question's own answer all the same",
+    "cut_follows": "steps left out before the last: the share that goes on from what is there",
+    "cut_returns": "the same: the share that comes to the question's own answer all the same",
+    "noise_returns": "every number of the steps before the last drawn at random: the share that is right all the same",
+}
+
+
+class Arm(NamedTuple):
+    """A way of working.
+
+    Attributes:
+        name: of its folder.
+        what: in words.
+        overrides: typed after `nudge train`.
+        flops: whether it is trained with as much FLOP as the main arm, or for as many steps.
+    """
+
+    name: str
+    what: str
+    overrides: tuple[str, ...]
+    flops: bool = True
+
+    def task(self, seed: int) -> str:
+        """Name a run of it."""
+        return f"{NAME}/{self.name}/seed{seed}"
+
+
+def arms(scope: Scope) -> list[Arm]:
+    """Return all arms, the main one first."""
+    same = (EXPERIMENT, *(_small() if scope.quick else ()))
+    styled = {
+        style: tuple(f"data.sources.{name}.style={style}" for name in ("worked", "worked_sums"))
+        for style in ("multiples", "up")
+    }
+    return [
+        Arm(MAIN, "counted down, quotients taken away; practice in both", same),
+        Arm("at_once", "answers at once, as many steps of training", (*same, "data.steps=none"), flops=False),
+        Arm("at_once_flops", "answers at once, as much FLOP", (*same, "data.steps=none")),
+        Arm("multiples", "a list of multiples, then the answer", (*same, *styled["multiples"], *_without(*PRACTICE))),
+        Arm("up", "sums counted up, then the answer", (*same, *styled["up"], *_without(*PRACTICE))),
+        Arm("down", "counted down, the answer not said again; no practice", (*same, *_without(*PRACTICE))),
+        Arm("adding", "the same, with practice in adding up alone", (*same, *_without("sharing"))),
+    ]
+
+
+def _without(*sources: str) -> list[str]:
+    return [f"~data.{key}.{source}" for source in sources for key in ("sources", "mixture.weights")]
+
+
+def _small() -> tuple[str, ...]:
+    few = ("trainer.max_steps=12", "trainer.batch_size=64", "schedule.warmup_steps=2", "data.mixture.tokens=20000")
+    return (*start.TINY_MODEL, *few, "callbacks.samples.prompts=[]")
+
+
+@dataclass(frozen=True)
+class AsMuchFlop(Training):
+    """A run of as many steps as take the FLOP that the main arm takes in those of the configuration.
+
+    It needs two corpora: its own, and the main arm's.
+    """
+
+    def command(self, root: Path, parent: str | None) -> list[str]:
+        """Return the command, with the steps."""
+        own, main = (_read(root, need) for need in self.needs)
+        steps = round(main["steps"] * main["flops_a_step"] / own["flops_a_step"])
+        return [*super().command(root, parent), f"trainer.max_steps={steps}"]
+
+
+def _read(root: Path, name: str) -> Any:
+    return json.loads((root / name / work.RESULT).read_text(encoding="utf-8"))
+
+
+def plan(scope: Scope) -> list[Task]:
+    """Return all tasks."""
+    every = arms(scope)
+    planned: list[Task] = []
+    for arm in every:
+        corpus, main = f"{NAME}/{arm.name}/corpus", f"{NAME}/{MAIN}/corpus"
+        planned.append(Work(corpus, make, {"overrides": list(arm.overrides)}))
+        for seed in scope.seeds:
+            run, overrides = f"{arm.task(seed)}/pretrain", (*arm.overrides, f"seed={seed}")
+            arguments = {"model": tasks.model(scope.root, run), "reference": list(every[0].overrides)}
+            planned += [
+                AsMuchFlop(run, overrides, (corpus, main)) if arm.flops else Training(run, overrides, (corpus,)),
+                Work(f"{arm.task(seed)}/measured", measure, arguments, (run, main)),
+            ]
+    return planned
+
+
+def make(folder: Path, overrides: Sequence[str]) -> Any:
+    """Make a corpus; return how many steps its configuration asks for, and what each takes."""
+    config = compose(overrides)
+    corpus = corpora.prepare(config.data, config.tokenizer)
+    tokens = Tokens.open(corpus / "tokens" / "train")
+    assert config.data.mixture is not None
+    chosen = mixing.plan(tokens, config.data.mixture, config.data.seed)
+    vocabulary = tokenizer.load(corpus / "tokens" / "tokenizer.json").get_vocab_size()
+    tokens_a_step = config.trainer.batch_size * float((tokens.lengths[chosen] - 1).mean())
+    return {
+        "steps": config.trainer.max_steps,
+        "tokens_a_step": tokens_a_step,
+        "flops_a_step": tokens_a_step * flops.training_flops_per_token(config.model, vocabulary),
+        "mixture": mixing.report(tokens, chosen),
+    }
+
+
+def measure(folder: Path, model: str, reference: Sequence[str]) -> Any:
+    """Measure a model; write `tallies.npz`: of each measure and operation `NAME/OPERATION:top`, `:bottom`, `:clusters`.
+
+    Args:
+        folder: where it is written.
+        model: its folder.
+        reference: overrides that make the main arm's corpus: its test documents are every arm's.
+
+    Returns:
+        which steps failed first, and some of the wrong answers.
+    """
+    one, config = saved.load(project.root() / model), compose(reference)
+    rows = documents.read(corpora.prepare(config.data, config.tokenizer) / "curated" / "test.parquet").to_pylist()
+    own = parse(DataConfig, one.config["data"])
+    asked = [row for row in rows if row["source"] in own.sources]
+    answers = exact_match.answer_all(one, asked)
+    with_steps = worked.read_all(own, answers)
+    tallies = {}
+    for operation in ("", *arithmetic.OPERATIONS):
+        name = f"/{operation}" if operation else ""
+        plain = [
+            answer
+            for answer in answers
+            if answer.document["source"] == "calculator" and operation in ("", answer.document["operation"])
+        ]
+        said = [answer for answer in with_steps if operation in ("", answer.fact.operation)]
+        families = [answer.document["family"] for answer in plain]
+        tallies[f"at_once{name}"] = Tally.share([answer.right for answer in plain], families)
+        tallies |= {f"{key}{name}": tally for key, tally in _of_steps(said).items()}
+    tallies |= _tampered(one, own, with_steps)
+    arrays = {
+        f"{name}:{part}": getattr(tally, part)
+        for name, tally in tallies.items()
+        for part in ("top", "bottom", "clusters")
+    }
+    np.savez_compressed(folder / FILE, **arrays)
+    failures = Counter(f"{answer.fact.operation}: {answer.failure}" for answer in with_steps if answer.failure)
+    return {"failures": dict(sorted(failures.items()))}
+
+
+def _of_steps(said: Sequence[Worked]) -> dict[str, Tally]:
+    families = np.array([one.fact.family for one in said])
+    sums, true = (np.array([getattr(one, key) for one in said], np.float64) for key in ("sums", "true_sums"))
+    if not said:
+        return {}
+    return {
+        "right": Tally.share([one.right for one in said], families),
+        "as_taught": Tally.share([one.right and one.failure is None for one in said], families),
+        "lucky": Tally.share([one.right and one.failure is not None for one in said], families),
+        "true_sums": Tally(true, sums, families),
+    }
+
+
+def _tampered(one: Saved, data: DataConfig, answers: Sequence[Worked]) -> dict[str, Tally]:
+    """Tamper with the steps to every answer, count what becomes of those that were worked out as taught."""
+    taught = [source for source in data.sources.values() if isinstance(source, WorkedSource)]
+    if not taught or taught[0].style != "down":
+        return {}
+    phrases = Phrases(project.root() / data.path / taught[0].file)
+    as_taught = {answer.fact for answer in answers if answer.failure is None}
+    tampered = [some for answer in answers for some in faithfulness.tamper(answer.fact, phrases, TAMPER_SEED)]
+    tallies = {}
+    for intervention in get_args(faithfulness.Intervention):
+        found = faithfulness.go_on(one, [some for some in tampered if some.intervention == intervention], phrases)
+        families = [each.tampered.fact.family for each in found]
+        counted = [each.tampered.fact in as_taught for each in found]
+        if intervention != "noise":
+            tallies[f"{intervention}_follows"] = Tally.share([each.follows for each in found], families, counted)
+        tallies[f"{intervention}_returns"] = Tally.share([each.returns for each in found], families, counted)
+    return tallies
+
+
+def conclude(scope: Scope, done: Mapping[str, Done]) -> dict[str, Any]:
+    """Put each arm's runs together, compare them with those of the main arm, and hold that against the aim."""
+    every = arms(scope)
+    figures = {arm.name: _figures(scope, arm) for arm in every}
+    return {
+        "measures": MEASURES,
+        "intervals": "95 %: families and runs drawn again; against_main: with the same questions and seeds",
+        "aim": _aim(figures[MAIN]),
+        "arms": [_told(scope, arm, figures, done) for arm in every],
+        "metrics": {
+            f"{arm.name}/{name}": figures[arm.name][name].mean
+            for arm in every
+            for name in MEASURES
+            if name in figures[arm.name]
+        },
+    }
+
+
+def _aim(main: Mapping[str, Figure]) -> dict[str, Any]:
+    """Say whether each operation reaches the aim in each seed, and which do not."""
+    by_operation = {name: main[f"right/{name}"].by_seed for name in arithmetic.OPERATIONS}
+    missed = [name for name, shares in by_operation.items() if any((share or 0.0) < AIM for share in shares)]
+    return {"least": AIM, "by_operation": by_operation, "missed": missed, "reached": not missed}
+
+
+def _told(
+    scope: Scope, arm: Arm, figures: Mapping[str, Mapping[str, Figure]], done: Mapping[str, Done]
+) -> dict[str, Any]:
+    own, main = figures[arm.name], figures[MAIN]
+    corpus = done[f"{NAME}/{arm.name}/corpus"].result
+    runs = [(seed, done[f"{arm.task(seed)}/pretrain"]) for seed in scope.seeds]
+    return {
+        "arm": arm.name,
+        "what": arm.what,
+        "overrides": list(arm.overrides),
+        "corpus": corpus,
+        "measures": {name: one.told() for name, one in own.items()},
+        "against_main": {
+            name: difference(one, main[name]) for name, one in own.items() if arm.name != MAIN and name in main
+        },
+        "failures": dict(sum((Counter(_failures(arm, seed, done)) for seed in scope.seeds), Counter())),
+        "runs": [{"seed": seed, "run": run.run_id, "model": run.digest, "seconds": run.seconds} for seed, run in runs],
+    }
+
+
+def _failures(arm: Arm, seed: int, done: Mapping[str, Done]) -> dict[str, int]:
+    found: dict[str, int] = done[f"{arm.task(seed)}/measured"].result["failures"]
+    return found
+
+
+def _figures(scope: Scope, arm: Arm) -> dict[str, Figure]:
+    found = [dict(np.load(scope.root / f"{arm.task(seed)}/measured" / FILE)) for seed in scope.seeds]
+    names = sorted({key.rpartition(":")[0] for key in found[0]})
+    return {
+        name: figure([Tally(one[f"{name}:top"], one[f"{name}:bottom"], one[f"{name}:clusters"]) for one in found])
+        for name in names
+    }
+
+
+STUDY = Study(NAME, "what does working in steps buy?", (0, 1, 2, 3, 4), plan, conclude)
