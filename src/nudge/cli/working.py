@@ -3,11 +3,10 @@
 import json
 import math
 import re
-from pathlib import Path
 
 from nudge import project
 from nudge.cli.ask import encode
-from nudge.config.data import DataConfig, WorkedSource
+from nudge.config.data import DataConfig
 from nudge.config.parsing import parse
 from nudge.data import numbers, steps
 from nudge.data.steps import Phrases
@@ -31,7 +30,9 @@ def work_out(question: str, reference: str | None, as_json: bool) -> None:
     """
     place = find(reference)
     model = saved.load(place)
-    phrases = phrases_of(parse(DataConfig, model.config["data"]), place)
+    phrases = steps.phrases_of(parse(DataConfig, model.config["data"]), project.root())
+    if phrases is None:
+        raise UserError(f"{place} was trained without steps; `nudge train experiment=worked_steps` trains with them")
     prompt = asked(question, phrases)
     ids = encode(prompt, model)
     said = ""
@@ -63,14 +64,6 @@ def work_out(question: str, reference: str | None, as_json: bool) -> None:
         print("no answer: the model came to no end")
     else:
         print(f"= {numbers.words(answer)}")
-
-
-def phrases_of(data: DataConfig, model: Path) -> Phrases:
-    """Return how a model that was trained on worked documents says steps."""
-    worked = [source for source in data.sources.values() if isinstance(source, WorkedSource)]
-    if not worked:
-        raise UserError(f"{model} was trained without steps; `nudge train experiment=worked_steps` trains with them")
-    return Phrases(project.root() / data.path / worked[0].file)
 
 
 def asked(question: str, phrases: Phrases) -> str:

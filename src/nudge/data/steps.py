@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from nudge.config.data import DataConfig, WorkedSource
 from nudge.data import arithmetic, files, numbers
 from nudge.data.arithmetic import Fact
 from nudge.errors import UserError, did_you_mean
@@ -166,6 +167,14 @@ class Phrases:
         question = self._questions["going_on" if count else "sharing"]
         return question.format(left=numbers.words(total), right=numbers.words(divisor), count=numbers.words(count))
 
+    def asks(self, text: str) -> bool:
+        """Say whether a text is a question for steps, and nothing more."""
+        for operation in arithmetic.OPERATIONS:
+            asked = _pattern(self._questions["question"].replace("{operation}", self.operations[operation]))
+            if found := asked.fullmatch(" ".join(text.split())):
+                return None not in map(numbers.parse, found.groups())
+        return False
+
     def say(self, steps: Sequence[Step]) -> str:
         """Say steps, one after the other."""
         return " ".join(
@@ -196,6 +205,17 @@ class Phrases:
                 if None not in found.values():
                     return Step(kind, **found)  # type: ignore[arg-type]
         return None
+
+
+def phrases_of(data: DataConfig, root: Path) -> Phrases | None:
+    """Return how a corpus of worked documents says steps; None for one that has none.
+
+    Args:
+        data: the settings of all data.
+        root: the folder of the project.
+    """
+    worked = next((source for source in data.sources.values() if isinstance(source, WorkedSource)), None)
+    return None if worked is None else Phrases(root / data.path / worked.file)
 
 
 def final(said: str) -> int | None:

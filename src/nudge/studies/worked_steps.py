@@ -14,7 +14,7 @@ from nudge.config.composition import compose
 from nudge.config.data import DataConfig, WorkedSource
 from nudge.config.parsing import parse
 from nudge.data import arithmetic, corpora, documents, mixing, tokenizer
-from nudge.data.steps import Phrases
+from nudge.data.steps import phrases_of
 from nudge.data.tokens import Tokens
 from nudge.evaluation import exact_match, faithfulness, worked
 from nudge.evaluation.tallies import Figure, Tally, difference, figure
@@ -201,10 +201,10 @@ def _of_steps(said: Sequence[Worked]) -> dict[str, Tally]:
 
 def _tampered(one: Saved, data: DataConfig, answers: Sequence[Worked]) -> dict[str, Tally]:
     """Tamper with the steps to every answer, count what becomes of those that were worked out as taught."""
-    taught = [source for source in data.sources.values() if isinstance(source, WorkedSource)]
-    if not taught or taught[0].style != "down":
+    styles = {source.style for source in data.sources.values() if isinstance(source, WorkedSource)}
+    phrases = phrases_of(data, project.root())
+    if phrases is None or styles != {"down"}:
         return {}
-    phrases = Phrases(project.root() / data.path / taught[0].file)
     as_taught = {answer.fact for answer in answers if answer.failure is None}
     tampered = [some for answer in answers for some in faithfulness.tamper(answer.fact, phrases, TAMPER_SEED)]
     tallies = {}

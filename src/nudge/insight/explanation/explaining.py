@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from nudge import project
+from nudge.config.data import DataConfig
+from nudge.config.parsing import parse
 from nudge.data import tokenizer
+from nudge.data.steps import phrases_of
 from nudge.errors import UserError
 from nudge.insight.explanation import equations, filming, looking, nudging, surprise
 from nudge.insight.explanation.equations import Equation
@@ -12,6 +16,7 @@ from nudge.insight.explanation.looking import Head
 from nudge.insight.explanation.nudging import Blame, Nudge
 from nudge.insight.explanation.surprise import Reading
 from nudge.model import saved, snapshots
+from nudge.model.generation import greedy
 from nudge.model.saved import Saved, untrained
 
 
@@ -53,7 +58,8 @@ class Explanation:
 def explain(text: str, place: Path, top: int, with_steps: bool) -> Explanation:
     """Explain what a model makes of a text.
 
-    A text that asks without answering ("two plus three equals") is no whole document: its end is not predicted.
+    A text that asks without answering ("two plus three equals") is no whole document: its end is not predicted. One
+    that asks for steps is explained with the steps that the model says.
 
     Args:
         text: words.
@@ -65,6 +71,7 @@ def explain(text: str, place: Path, top: int, with_steps: bool) -> Explanation:
         UserError: no such model, a text that it can't read, or no snapshots.
     """
     model = saved.load(place)
+    text = _worked_out(text, model)
     equation = equations.read(text, model.config)
     ids = surprise.encode(text, model, whole=equation is None or equation.stated is not None)
     reading = surprise.read(model, ids, top)
@@ -89,6 +96,16 @@ def explain(text: str, place: Path, top: int, with_steps: bool) -> Explanation:
         attention=looking.look(model, read),
         steps=_film(text, place, equation, model) if with_steps else None,
     )
+
+
+def _worked_out(text: str, model: Saved) -> str:
+    """Put the model's own steps after a question that asks for some."""
+    phrases = phrases_of(parse(DataConfig, model.config["data"]), project.root())
+    if phrases is None or not phrases.asks(text):
+        return text
+    prompt = tokenizer.prompt_ids(model.tokenizer, text)
+    said = greedy(model.model, [prompt], tokenizer.END_ID)[0]
+    return f"{text} {model.tokenizer.decode(list(said.ids))}" if said.ended else text
 
 
 def _first_target(model: Saved, equation: Equation | None) -> int:

@@ -1,0 +1,101 @@
+"""`nudge ask --steps`: the steps as they are said, then the number that they come to; and `explain` along them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nudge import project
+from nudge.cli.explain import explain
+from nudge.cli.working import work_out
+from nudge.config.composition import compose
+from nudge.data.steps import Phrases
+from nudge.errors import UserError
+from nudge.training.train import train
+from tests.conftest import TINY, runner
+
+SOURCES = ("calculator", "worked", "worked_sums", "adding", "sharing")
+
+# Facts up to five are learned in ten seconds.
+SMALL = (
+    "experiment=worked_steps",
+    *(f"data.sources.{name}.max_operand=5" for name in SOURCES),
+    "data.mixture.tokens=20000",
+    "data.mixture.max_repeats=200",
+    "model.width=32",
+    "model.mlp_width=64",
+    "trainer.max_steps=250",
+    "trainer.val_every_n_steps=250",
+    "trainer.batch_size=128",
+    "schedule.warmup_steps=20",
+    "callbacks.checkpoint.monitor=val/loss",
+    "callbacks.checkpoint.mode=min",
+    "callbacks.samples.prompts=[]",
+    "tracking.experiment=steps",
+)
+
+
+@pytest.fixture(scope="module")
+def model(small_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("worked")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUDGE_PROJECT", str(small_project))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        project.root.cache_clear()
+        project.home.cache_clear()
+        exported = train(compose([*SMALL, f"run_dir={folder}", f"export_dir={folder}/model"]))
+    project.root.cache_clear()
+    project.home.cache_clear()
+    return exported
+
+
+def test_steps_are_shown_a_line_each_and_then_the_answer(model: Path, small_project: Path) -> None:
+    done = runner(small_project)("nudge", "ask", "two times two", "--steps", "--model", str(model))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["; two : two", "; one : two plus two equals four", "= four"]
+
+
+@pytest.mark.parametrize(
+    "asked", ["four divided by two", "four divided by two equals", "four divided by two step by step"]
+)
+def test_a_question_may_be_put_in_each_of_three_ways(
+    end: str, model: Path, in_project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work_out(f"four divided by two{end}", str(model), as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["prompt"] == "four divided by two step by step"
+    assert told["steps"] == ["; four minus two equals two , one", "; two minus two equals zero , two"]
+    assert (told["answer"], told["ended"]) == ("two", "end")
+    assert 0 < told["probability"] <= 1
+
+
+def test_a_model_without_steps_is_refused(in_project: Path, tmp_path: Path) -> None:
+    # It would go on with something that looks like an answer.
+    exported = train(compose([*TINY, f"run_dir={tmp_path}", f"export_dir={tmp_path}/model"]))
+    with pytest.raises(
+        UserError, match="trained without steps; `nudge train experiment=worked_steps` trains with them"
+    ):
+        work_out("two times two", str(exported), as_json=False)
+
+
+def test_what_it_can_not_read_is_one_clear_line(model: Path, in_project: Path) -> None:
+    with pytest.raises(UserError, match="fish"):
+        work_out("two times fish", str(model), as_json=False)
+
+
+def test_a_question_for_steps_is_explained_with_the_steps_that_the_model_says(
+    model: Path, in_project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain("two times two step by step", str(model), 3, as_json=True, with_steps=False)
+    told = json.loads(capsys.readouterr().out)
+    assert told["text"] == "two times two step by step ; two : two ; one : two plus two equals four"
+    steps = [token for token in told["surprise"]["tokens"]][6:]
+    assert max(token["surprisal"] for token in steps) < 1.0, "it surprises nobody with its own words"
+    assert len(steps) == len([";", "two", ":", "two", ";", "one", ":", "two", "plus", "two", "equals", "four", "</s>"])
+
+
+def test_a_question_is_told_from_a_text_that_goes_on(small_project: Path) -> None:
+    phrases = Phrases(small_project / "data" / "worked.yaml")
+    assert phrases.asks("two times two step by step")
+    for text in ("two times two", "two times two step by step ; two", "two times fish step by step"):
+        assert not phrases.asks(text)
