@@ -55,9 +55,7 @@ def test_steps_are_shown_a_line_each_and_then_the_answer(model: Path, small_proj
     assert done.stdout.splitlines() == ["; two : two", "; one : two plus two equals four", "= four"]
 
 
-@pytest.mark.parametrize(
-    "asked", ["four divided by two", "four divided by two equals", "four divided by two step by step"]
-)
+@pytest.mark.parametrize("end", ["", " equals", " step by step"])
 def test_a_question_may_be_put_in_each_of_three_ways(
     end: str, model: Path, in_project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
