@@ -133,8 +133,10 @@ def test_without_steps_the_corpus_is_the_calculators(small_project: Path) -> Non
 def test_practice_is_no_quotient(splits: dict[str, Rows]) -> None:
     sharing = [numbers.found(row["prompt"]) for row in splits["train"] if row["source"] == "sharing"]
     assert len(sharing) > 1000
-    for total, divisor, *count in sharing:
-        assert count or total % divisor, "without a rest, from the beginning: that is a quotient"
+    for total, divisor, count, end in sharing:
+        assert count or end, "without a rest, from the beginning: that is a quotient"
+        assert total > end
+        assert (total - end) % divisor == 0
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,6 @@ class PracticeSource(Source):
     file: str
     max_operand: int = Field(ge=1, le=99)
     of: Literal["adding", "sharing"]
-    counts: int = Field(ge=0)
     share: float = Field(gt=0, le=1)
 
 

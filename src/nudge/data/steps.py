@@ -33,8 +33,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "question": ("left", "operation", "right"),
     "running": ("start", "left", "right"),
-    "sharing": ("left", "right"),
-    "going_on": ("left", "right", "count"),
+    "sharing": ("left", "right", "count", "end"),
 }
 KEYS = (*QUESTIONS, "steps", "operations")
 
@@ -162,10 +161,10 @@ class Phrases:
             start=numbers.words(start), left=numbers.words(left), right=numbers.words(right)
         )
 
-    def sharing(self, total: int, divisor: int, count: int = 0) -> str:
-        """Ask how often a number goes into another, if it did so many times before."""
-        question = self._questions["going_on" if count else "sharing"]
-        return question.format(left=numbers.words(total), right=numbers.words(divisor), count=numbers.words(count))
+    def sharing(self, total: int, divisor: int, count: int, end: int) -> str:
+        """Ask to take a number away until so much is left, if it was taken away so often before."""
+        named = {"left": total, "right": divisor, "count": count, "end": end}
+        return self._questions["sharing"].format(**{name: numbers.words(number) for name, number in named.items()})
 
     def asks(self, text: str) -> bool:
         """Say whether a text is a question for steps, and nothing more."""

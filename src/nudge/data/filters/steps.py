@@ -5,7 +5,7 @@ Unlike the other filters this one knows arithmetic: 24 minus 8 shows the held-ou
 
 from collections.abc import Iterator
 
-from nudge.data import arithmetic, numbers
+from nudge.data import arithmetic, numbers, steps
 from nudge.data.arithmetic import Fact
 from nudge.data.filters.context import Context, Reasons, Row
 
@@ -22,29 +22,38 @@ def judge(rows: list[Row], settings: None, context: Context) -> Reasons:
 def families(text: str) -> list[str]:
     """Return the families of what a text adds, takes away, multiplies and divides, in order.
 
-    What is shared and leaves a rest counts as the quotient without the rest.
+    What is taken away several times counts as the quotient that it amounts to.
     """
     found = []
-    for operation, left, right in _worked_with(text.split()):
+    for operation, left, right, end in _worked_with(text.split()):
         if operation == "shared by":
-            operation, left = "divided by", left - left % right if right else left
+            times = (left - end) // right if right else 0
+            if times in (0, 1, steps.TENFOLD):  # one step: it shows what it says
+                continue
+            operation, left = "divided by", times * right
         answer = arithmetic.compute(operation, left, right)
         if answer is not None:
             found.append(Fact(operation, left, right, answer).family)
     return found
 
 
-def _worked_with(words: list[str]) -> Iterator[tuple[str, int, int]]:
-    """Yield each operation in a text that stands between two numbers, with them."""
+def _worked_with(words: list[str]) -> Iterator[tuple[str, int, int, int]]:
+    """Yield each operation in a text that stands between two numbers, with them, and down to where it goes, or 0."""
     for place, word in enumerate(words):
         if word in OPERATIONS:
             operation = OPERATIONS[word]
-            begin, end = place, place + len(operation.split())
+            begin, after = place, place + len(operation.split())
             while begin and words[begin - 1] in numbers.NUMBER_WORDS:
                 begin -= 1
-            after = end
-            while after < len(words) and words[after] in numbers.NUMBER_WORDS:
-                after += 1
-            left, right = numbers.parse(" ".join(words[begin:place])), numbers.parse(" ".join(words[end:after]))
+            left, (right, after) = numbers.parse(" ".join(words[begin:place])), _number(words, after)
+            end, _ = _number(words, words.index("to", after) + 1) if "to" in words[after:] else (0, 0)
             if left is not None and right is not None:
-                yield operation, left, right
+                yield operation, left, right, end or 0
+
+
+def _number(words: list[str], first: int) -> tuple[int | None, int]:
+    """Return the number that begins at a word, and the place after it."""
+    after = first
+    while after < len(words) and words[after] in numbers.NUMBER_WORDS:
+        after += 1
+    return numbers.parse(" ".join(words[first:after])), after

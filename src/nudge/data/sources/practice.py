@@ -10,24 +10,25 @@ from nudge.data.split import uniform
 from nudge.data.steps import Phrases
 
 MOST_COUNT = 40  # times that something was taken away before
+FROM_ZERO = 0.25  # of such documents, the share in which it was not
 
 
 def documents(data: DataConfig, name: str, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the share of all practice that a hash chooses: of adding up, or of taking away.
 
     All numbers stay within `max_operand`, as those of products and quotients do. What is shared leaves a rest, without
-    which it would be a quotient, or it was taken away before.
+    which it would be a quotient, or it was taken away before: each beginning of each chain is a document, since where
+    a held-out sum stands in one, all that is longer is dropped.
     """
     config = data.sources[name]
     assert isinstance(config, PracticeSource)
     phrases = Phrases(folder / config.file)
-    for text, prompt in KINDS[config.of](phrases, config, data.seed):
+    for text, prompt in KINDS[config.of](phrases, config.max_operand, data.seed):
         if uniform(f"{data.seed}:{name}:{prompt}") < config.share:
             yield {"text": text, "source": name, "prompt": prompt}
 
 
-def _adding(phrases: Phrases, config: PracticeSource, seed: int) -> Iterator[tuple[str, str]]:
-    most = config.max_operand
+def _adding(phrases: Phrases, most: int, seed: int) -> Iterator[tuple[str, str]]:
     for left in range(1, most + 1):
         for right in range(1, most + 1):
             count, addend = steps.counted(left, right)
@@ -37,14 +38,16 @@ def _adding(phrases: Phrases, config: PracticeSource, seed: int) -> Iterator[tup
                     yield f"{prompt} {phrases.say(steps.running(start, count, addend))}", prompt
 
 
-def _sharing(phrases: Phrases, config: PracticeSource, seed: int) -> Iterator[tuple[str, str]]:
-    for divisor in range(2, config.max_operand + 1):
-        for total in range(divisor, config.max_operand + 1):
-            draws = (uniform(f"{seed}:{total}:{divisor}:{number}") for number in range(config.counts))
-            for count in sorted({0, *(1 + int(draw * MOST_COUNT) for draw in draws)}):
-                if count or total % divisor:
-                    prompt = phrases.sharing(total, divisor, count)
-                    yield f"{prompt} {phrases.say(steps.sharing(total, divisor, count))}", prompt
+def _sharing(phrases: Phrases, most: int, seed: int) -> Iterator[tuple[str, str]]:
+    for divisor in range(2, most + 1):
+        for total in range(divisor, most + 1):
+            whole = steps.sharing(total, divisor)
+            for length, last in enumerate(whole, 1):
+                draw = uniform(f"{seed}:{total}:{divisor}:{length}")
+                count = 0 if draw < FROM_ZERO else int((draw - FROM_ZERO) / (1 - FROM_ZERO) * MOST_COUNT) + 1
+                if count or last.answer:  # else it is a quotient
+                    prompt = phrases.sharing(total, divisor, count, last.answer)
+                    yield f"{prompt} {phrases.say(steps.sharing(total, divisor, count)[:length])}", prompt
 
 
 KINDS = {"adding": _adding, "sharing": _sharing}

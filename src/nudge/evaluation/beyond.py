@@ -1,0 +1,106 @@
+"""Questions beyond what was trained on, in one way each, so that it can be told which of them breaks worked steps."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nudge.data import steps
+from nudge.data.arithmetic import Fact
+from nudge.data.split import uniform
+from nudge.data.steps import Phrases, Step
+from nudge.data.tokenizer import END_ID, prompt_ids
+from nudge.evaluation.worked import Failure, failure
+from nudge.model.sampling import greedy
+from nudge.model.saved import Saved
+
+TRAINED, LARGEST = 99, 198  # operands of trained sums, and their results
+DIGIT = steps.MOST_TIMES
+EACH = 200  # questions of a group at most, drawn by hash
+
+GROUPS = {
+    "factors": "products above 99 of factors never seen together: every sum but the last result is within the range",
+    "sums": "products above 99 with sums of numbers above 99, which no document adds to",
+    "counts": "products of two factors above nine: counted from ten and more, which no product is",
+    "dividends": "quotients of dividends above 99",
+    "chain 9": "nine numbers added up, as practice does: the longest chains of training",
+    **{f"chain {count}": f"{count} numbers added up, within the range" for count in (10, 11, 12, 13)},
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question beyond the range.
+
+    Attributes:
+        group: in which way it is beyond.
+        prompt: its words.
+        right: its steps.
+        answer: what they come to.
+    """
+
+    group: str
+    prompt: str
+    right: list[Step]
+    answer: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of a question: whether the answer is right, and which kind of step failed first."""
+
+    question: Question
+    right: bool
+    failure: Failure | None
+
+
+def questions(phrases: Phrases, held_out: frozenset[str]) -> list[Question]:
+    """Return the questions of all groups, the same for every model.
+
+    Args:
+        phrases: how questions and steps are said.
+        held_out: families of validation and test; chains of them only, so that none was practised.
+    """
+    found = []
+    for group in GROUPS:
+        asked = sorted(_of(group, phrases, held_out), key=lambda one: uniform(one.prompt))
+        found += asked[:EACH]
+    return found
+
+
+def _of(group: str, phrases: Phrases, held_out: frozenset[str]) -> Iterator[Question]:
+    if group.startswith("chain"):
+        count = int(group.split()[1])
+        for addend in range(1, TRAINED // count + 1):
+            for start in range(1, TRAINED - count * addend + 1):
+                family = Fact("times", count, addend, count * addend).family
+                if count > DIGIT or family in held_out:
+                    working = steps.running(start, count, addend)
+                    yield Question(group, phrases.running(start, count, addend), working, working[-1].answer)
+        return
+    for left in range(2, TRAINED + 1):
+        for right in range(2, TRAINED + 1):
+            if TRAINED < left * right <= LARGEST:
+                product = Fact("times", left, right, left * right)
+                if group == "dividends":
+                    fact = Fact("divided by", left * right, right, left)
+                    yield Question(group, phrases.question(*fact[:3]), steps.working(fact), left)
+                elif _group(product) == group:
+                    yield Question(group, phrases.question(*product[:3]), steps.working(product), product.answer)
+
+
+def _group(product: Fact) -> str:
+    working = steps.working(product)
+    if working[0].count is not None and working[0].count > DIGIT:
+        return "counts"
+    inside = all(step.left is None or max(step.left, step.right or 0) <= TRAINED for step in working)
+    return "factors" if inside else "sums"
+
+
+def ask(model: Saved, asked: Sequence[Question], phrases: Phrases) -> list[Found]:
+    """Have a model work questions out, greedily; a text that fills the context came to no end."""
+    prompts = [prompt_ids(model.tokenizer, one.prompt) for one in asked]
+    found = []
+    for one, said in zip(asked, greedy(model.model, prompts, END_ID, model.model.config.context), strict=True):
+        text = model.tokenizer.decode(list(said.ids))
+        right = said.ended and steps.final(text) == one.answer
+        found.append(Found(one, right, failure(phrases.heard(text), one.right)))
+    return found
