@@ -69,8 +69,8 @@ def working(fact: Fact, style: Style = "down") -> list[Step]:
     Args:
         fact: what is asked; a sum or a difference is one step in every style.
         style: down: a product is counted down to one, of a quotient the divisor is taken away until nothing is left,
-            and the answer is the last number. up: sums are counted up, to a factor or until the dividend is reached;
-            multiples: they are listed without their sums; and in both the answer is said again.
+            and the answer is the last number. up: sums are counted up, to a factor or until the dividend is reached, by
+            the same tens and ones; multiples: they are listed without their sums; in both the answer is said again.
     """
     operation, left, right, answer = fact
     if operation == "plus":
@@ -79,15 +79,29 @@ def working(fact: Fact, style: Style = "down") -> list[Step]:
         return [Step("minus", answer, left, right)]
     if answer == 0 or (operation == "divided by" and right == 1):
         return [Step("say", answer)]
-    count, addend = counted(left, right) if operation == "times" else (answer, right)
+    count, addend = counted(left, right)
     if style == "down":
         if operation == "times":
             return [Step("begin", addend, count=count), *running(addend, count - 1, addend)]
         return sharing(left, right)
-    if style == "up":
-        sums = [replace(step, count=2 + place) for place, step in enumerate(running(addend, count - 1, addend))]
-        return [Step("begin", addend, count=1), *sums, Step("so", answer)]
-    return [*(Step("say", times * addend) for times in range(1, count + 1)), Step("so", answer)]
+    reached = _upwards(count, addend) if operation == "times" else _upwards_by_tens(left, right)
+    if style == "multiples":
+        return [*(Step("say", step.answer) for step in reached), Step("so", answer)]
+    return [*reached, Step("so", answer)]
+
+
+def _upwards(count: int, addend: int) -> list[Step]:
+    sums = running(addend, count - 1, addend)
+    return [Step("begin", addend, count=1), *(replace(step, count=2 + place) for place, step in enumerate(sums))]
+
+
+def _upwards_by_tens(total: int, divisor: int) -> list[Step]:
+    """Return the steps that reach a dividend from below, by what `sharing` takes away from it."""
+    first, *others = sharing(total, divisor)
+    steps = [Step("begin", total - first.answer, count=first.count)]
+    for one in others:
+        steps.append(Step("add", total - one.answer, steps[-1].answer, one.right, one.count))
+    return steps
 
 
 def counted(left: int, right: int) -> tuple[int, int]:

@@ -13,10 +13,10 @@ from nudge import project
 from nudge.config.composition import compose
 from nudge.config.data import DataConfig, WorkedSource
 from nudge.config.parsing import parse
-from nudge.data import arithmetic, corpora, documents, mixing, tokenizer
-from nudge.data.steps import phrases_of
+from nudge.data import arithmetic, corpora, documents, mixing, steps, tokenizer
+from nudge.data.steps import Phrases
 from nudge.data.tokens import Tokens
-from nudge.evaluation import exact_match, faithfulness, worked
+from nudge.evaluation import beyond, exact_match, faithfulness, worked
 from nudge.evaluation.tallies import Figure, Tally, difference, figure
 from nudge.evaluation.worked import Worked
 from nudge.model import flops, saved
@@ -30,6 +30,7 @@ FILE = "tallies.npz"
 MAIN = "practised"
 EXPERIMENT = "experiment=worked_steps"
 TAMPER_SEED = 0
+QUICK_OPERANDS, QUICK_ARMS = 20, 4  # and all that follows is small
 AIM = 0.99  # of each operation's held-out questions, in each seed
 PRACTICE = ("adding", "sharing")
 
@@ -43,6 +44,7 @@ MEASURES = {
     "changed_returns": "the same: the share that comes to the question's own answer all the same",
     "cut_follows": "steps left out before the last: the share that goes on from what is there",
     "cut_returns": "the same: the share that comes to the question's own answer all the same",
+    "beyond": "after a slash: questions beyond the range, in one way each (src/nudge/evaluation/beyond.py)",
     "noise_returns": "every number of the steps before the last drawn at random: the share that is right all the same",
 }
 
@@ -74,7 +76,7 @@ def arms(scope: Scope) -> list[Arm]:
         style: tuple(f"data.sources.{name}.style={style}" for name in ("worked", "worked_sums"))
         for style in ("multiples", "up")
     }
-    return [
+    every = [
         Arm(MAIN, "counted down, quotients taken away; practice in both", same),
         Arm("at_once", "answers at once, as many steps of training", (*same, "data.steps=none"), flops=False),
         Arm("at_once_flops", "answers at once, as much FLOP", (*same, "data.steps=none")),
@@ -83,6 +85,7 @@ def arms(scope: Scope) -> list[Arm]:
         Arm("down", "counted down, the answer not said again; no practice", (*same, *_without(*PRACTICE))),
         Arm("adding", "the same, with practice in adding up alone", (*same, *_without("sharing"))),
     ]
+    return every[:QUICK_ARMS] if scope.quick else every
 
 
 def _without(*sources: str) -> list[str]:
@@ -91,7 +94,8 @@ def _without(*sources: str) -> list[str]:
 
 def _small() -> tuple[str, ...]:
     few = ("trainer.max_steps=12", "trainer.batch_size=64", "schedule.warmup_steps=2", "data.mixture.tokens=20000")
-    return (*start.TINY_MODEL, *few, "callbacks.samples.prompts=[]")
+    operands = (f"data.sources.{name}.max_operand={QUICK_OPERANDS}" for name in compose([EXPERIMENT]).data.sources)
+    return (*start.TINY_MODEL, *few, *operands, "callbacks.samples.prompts=[]")
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,10 @@ def plan(scope: Scope) -> list[Task]:
         planned.append(Work(corpus, make, {"overrides": list(arm.overrides)}))
         for seed in scope.seeds:
             run, overrides = f"{arm.task(seed)}/pretrain", (*arm.overrides, f"seed={seed}")
-            arguments = {"model": tasks.model(scope.root, run), "reference": list(every[0].overrides)}
+            arguments = {"model": tasks.model(scope.root, run)}
             planned += [
                 AsMuchFlop(run, overrides, (corpus, main)) if arm.flops else Training(run, overrides, (corpus,)),
-                Work(f"{arm.task(seed)}/measured", measure, arguments, (run, main)),
+                Work(f"{arm.task(seed)}/measured", measure, arguments, (run,)),
             ]
     return planned
 
@@ -146,22 +150,21 @@ def make(folder: Path, overrides: Sequence[str]) -> Any:
     }
 
 
-def measure(folder: Path, model: str, reference: Sequence[str]) -> Any:
+def measure(folder: Path, model: str) -> Any:
     """Measure a model; write `tallies.npz`: of each measure and operation `NAME/OPERATION:top`, `:bottom`, `:clusters`.
 
     Args:
         folder: where it is written.
         model: its folder.
-        reference: overrides that make the main arm's corpus: its test documents are every arm's.
 
     Returns:
-        which steps failed first, and some of the wrong answers.
+        which steps failed first, by operation and by group of questions beyond the range.
     """
-    one, config = saved.load(project.root() / model), compose(reference)
-    rows = documents.read(corpora.prepare(config.data, config.tokenizer) / "curated" / "test.parquet").to_pylist()
+    one = saved.load(project.root() / model)
+    # The questions of all arms are the same; the answers are in an arm's own words.
+    rows = documents.read(corpora.of_model(one.config, Path(model)) / "curated" / "test.parquet").to_pylist()
     own = parse(DataConfig, one.config["data"])
-    asked = [row for row in rows if row["source"] in own.sources]
-    answers = exact_match.answer_all(one, asked)
+    answers = exact_match.answer_all(one, rows)
     with_steps = worked.read_all(own, answers)
     tallies = {}
     for operation in ("", *arithmetic.OPERATIONS):
@@ -176,6 +179,11 @@ def measure(folder: Path, model: str, reference: Sequence[str]) -> Any:
         tallies[f"at_once{name}"] = Tally.share([answer.right for answer in plain], families)
         tallies |= {f"{key}{name}": tally for key, tally in _of_steps(said).items()}
     tallies |= _tampered(one, own, with_steps)
+    further = _beyond(one, own, frozenset(row["family"] for row in rows if row["family"] is not None))
+    families = [found.question.prompt for found in further]
+    for group in beyond.GROUPS if further else ():
+        counted = [found.question.group == group for found in further]
+        tallies[f"beyond/{group}"] = Tally.share([found.right for found in further], families, counted)
     arrays = {
         f"{name}:{part}": getattr(tally, part)
         for name, tally in tallies.items()
@@ -183,7 +191,27 @@ def measure(folder: Path, model: str, reference: Sequence[str]) -> Any:
     }
     np.savez_compressed(folder / FILE, **arrays)
     failures = Counter(f"{answer.fact.operation}: {answer.failure}" for answer in with_steps if answer.failure)
+    failures.update(f"{found.question.group}: {found.failure}" for found in further if found.failure)
     return {"failures": dict(sorted(failures.items()))}
+
+
+def _beyond(one: Saved, data: DataConfig, held_out: frozenset[str]) -> list[beyond.Found]:
+    """Ask a model that counts down what lies beyond its range."""
+    phrases = _counting_down(data)
+    if phrases is None:
+        return []
+    asked = [each for each in beyond.questions(phrases, held_out) if _knows(one, each.prompt)]
+    return beyond.ask(one, asked, phrases)
+
+
+def _knows(one: Saved, text: str) -> bool:
+    """Say whether a model has all words of a text: that of a quick study lacks some."""
+    return one.tokenizer.get_vocab().keys() >= set(text.split())
+
+
+def _counting_down(data: DataConfig) -> Phrases | None:
+    styles = {source.style for source in data.sources.values() if isinstance(source, WorkedSource)}
+    return steps.phrases_of(data, project.root()) if styles == {"down"} else None
 
 
 def _of_steps(said: Sequence[Worked]) -> dict[str, Tally]:
@@ -201,12 +229,16 @@ def _of_steps(said: Sequence[Worked]) -> dict[str, Tally]:
 
 def _tampered(one: Saved, data: DataConfig, answers: Sequence[Worked]) -> dict[str, Tally]:
     """Tamper with the steps to every answer, count what becomes of those that were worked out as taught."""
-    styles = {source.style for source in data.sources.values() if isinstance(source, WorkedSource)}
-    phrases = phrases_of(data, project.root())
-    if phrases is None or styles != {"down"}:
+    phrases = _counting_down(data)
+    if phrases is None:
         return {}
     as_taught = {answer.fact for answer in answers if answer.failure is None}
-    tampered = [some for answer in answers for some in faithfulness.tamper(answer.fact, phrases, TAMPER_SEED)]
+    tampered = [
+        some
+        for answer in answers
+        for some in faithfulness.tamper(answer.fact, phrases, TAMPER_SEED)
+        if _knows(one, some.written)
+    ]
     tallies = {}
     for intervention in get_args(faithfulness.Intervention):
         found = faithfulness.go_on(one, [some for some in tampered if some.intervention == intervention], phrases)
