@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from nudge.data import raters
+from nudge.data.arithmetic import OPERATIONS
 from nudge.evaluation.best_of_n import divergence_bound
-from nudge.studies import composition, measuring, overoptimisation, question, reward_ceiling
+from nudge.studies import composition, measuring, overoptimisation, question, reward_ceiling, worked_steps
 from nudge.studies.running import Scope
 from nudge.studies.scaling import study as scaling
 from nudge.studies.scaling import sweep as scaling_sweep
@@ -36,6 +37,7 @@ def write(reports: Path, work: Path, shown: float = 0.5) -> None:
         ("curation", _curation()),
         (reward_ceiling.NAME, _reward_ceiling(scope)),
         (scaling_sweep.NAME, _scaling()),
+        (worked_steps.NAME, _worked_steps(scope)),
     ):
         content = {
             "study": name,
@@ -212,3 +214,29 @@ def scaling_done(scope: Scope) -> dict[str, Done]:
         for task, result in (("foretold", said), ("measured", found)):
             done[f"{scaling_sweep.NAME}/{sweep.name}/{task}"] = Done("", 1.0, "c", result=result)
     return done
+
+
+def _worked_steps(scope: Scope) -> dict[str, Any]:
+    """Return what is concluded of arms that work in steps, rightly but for quotients, or answer at once."""
+    done: dict[str, Done] = {}
+    rng = np.random.default_rng(0)
+    for arm in worked_steps.arms(scope):
+        done[f"{worked_steps.NAME}/{arm.name}/corpus"] = Done("", 1.0, "c", result={"steps": 100})
+        for seed in scope.seeds:
+            done[f"{arm.task(seed)}/pretrain"] = Done("", 60.0, "c", RUN, "d" * 64)
+            done[f"{arm.task(seed)}/measured"] = Done("", 1.0, "c", result={"failures": {"times: sum": 1}})
+            folder = scope.root / f"{arm.task(seed)}/measured"
+            folder.mkdir(parents=True, exist_ok=True)
+            names = [f"at_once/{name}" for name in OPERATIONS]
+            if not arm.name.startswith("at_once"):
+                names += [f"right/{name}" for name in OPERATIONS]
+            if arm.name == worked_steps.MAIN:
+                names += ["changed_follows", "changed_returns", "noise_returns", "beyond/factors", "beyond/chain 12"]
+            arrays = {}
+            for name in names:
+                right = 0.6 if name in ("right/divided by", "beyond/chain 12") or name.startswith("at_once") else 1.0
+                arrays[f"{name}:top"] = (rng.uniform(size=QUESTIONS) < right).astype(np.float64)
+                arrays[f"{name}:bottom"] = np.ones(QUESTIONS)
+                arrays[f"{name}:clusters"] = np.array([f"family {place // 2}" for place in range(QUESTIONS)])
+            np.savez(folder / worked_steps.FILE, **arrays)
+    return worked_steps.conclude(scope, done)

@@ -14,6 +14,7 @@ from nudge.evaluation.assistant import LONGEST
 from nudge.model import saved
 from nudge.model.generation import greedy
 from nudge.report.report import report
+from nudge.studies import NAMES
 from tests.chain import working_in
 from tests.report import studies
 from tests.report.chain import make_chain
@@ -160,7 +161,7 @@ def test_a_chain_that_ends_early_is_told_as_far_as_it_goes(copy: Path) -> None:
 
 
 def test_a_study_that_was_not_run_is_named_with_its_command(whole: str) -> None:
-    for name in ("rlhf_question", "composition", "overoptimisation", "curation", "reward_ceiling", "scaling"):
+    for name in NAMES:
         assert f"not measured: run `nudge study {name}`" in whole
     assert "Does RLHF add a capability?" not in whole
 
@@ -214,6 +215,22 @@ def test_a_law_is_drawn_with_the_run_that_it_foretold_and_its_own_verdict(copy: 
     end = [one for one in curves if one["size"] == ringed[0]["size"]][-1]
     assert end["loss"] == pytest.approx(told["stdlib"]["foretold"]["loss"]["mean"], rel=1e-3)
     assert {f"scaling-calculator-{what}" for what in ("tokens", "flops", "residuals")} <= set(embedded(html, "charts"))
+
+
+def test_worked_steps_are_held_against_the_aim_and_beside_answers_at_once(copy: Path) -> None:
+    """One operation short of the aim, and the whole claim is not supported."""
+    studies.write(copy / "reports", copy / "work")
+    html = written(copy)
+    section = html.split('<section id="steps"')[1].split("</section>")[0]
+    assert re.search(r"in each of 2 runs\?\s*<span[^>]*not-supported[^>]*>no<", section)
+    charts = embedded(html, "charts")
+    by_arm = {row["arm"]: row for row in values(charts["steps-divided-by"])}
+    assert by_arm["answers at once, as much FLOP"]["how"] == "at once"
+    assert by_arm["counted down, quotients taken away; practice in both"]["how"] == "with steps"
+    drawn = {row["arm"]: row["mean"] for row in values(charts["steps-beyond"])}
+    assert drawn["factors"] == 1.0
+    assert 0.4 < drawn["chain 12"] < 0.8
+    assert len(values(charts["steps-tampered"])) == 3
 
 
 def test_a_corpus_of_which_a_measure_says_nothing_is_left_out_of_its_picture(copy: Path) -> None:

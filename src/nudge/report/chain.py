@@ -25,6 +25,7 @@ STUDIES = {
     "curation": reading.CURATION_STUDY,
     "reward_ceiling": reading.REWARD_CEILING,
     "scaling": reading.SCALING,
+    "worked_steps": reading.WORKED_STEPS,
 }
 TALKING = ("base", "finetune", "rlhf")  # the stages whose models say something
 STAGES = (*TALKING[:2], "reward", TALKING[2])

@@ -1,0 +1,143 @@
+"""Chapter: what worked steps buy, whether answers come from them, and how far beyond training they carry."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from nudge.data.arithmetic import OPERATIONS
+from nudge.report import style
+from nudge.report.chain import NOT_STUDIED
+from nudge.report.chapter import Chapter, Chart, Figure, Missing, Table
+from nudge.report.evidence import Evidence
+
+NAME = "worked_steps"
+WITH, AT_ONCE = "with steps", "at once"
+BEYOND = "beyond/"
+TAMPERED = {
+    "changed_follows": "a result changed: goes on from it",
+    "changed_returns": "a result changed: right all the same",
+    "cut_follows": "steps left out: goes on from what is there",
+    "cut_returns": "steps left out: right all the same",
+    "noise_returns": "noise: right all the same",
+}
+
+Told = Mapping[str, Any]
+
+
+def chapter(evidence: Evidence) -> Chapter:
+    """Show each way of working by operation, steps that were tampered with, and questions beyond the range."""
+    told = evidence.chain.studies.get(NAME)
+    lacking = Missing(NOT_STUDIED.format(NAME))
+    drawn = {"ways": _ways, "tampered": _tampered, "beyond": _beyond}
+    return Chapter(
+        "May it write its steps?",
+        "steps",
+        {name: lacking if told is None else draw(told) for name, draw in drawn.items()},
+        {"aim": told and told["aim"], "seeds": told and len(told["seeds"])},
+        made_by=[NAME] if NAME in evidence.made else [],
+    )
+
+
+def _ways(told: Told) -> Figure:
+    """Draw how many unseen questions each arm answers, by operation."""
+    arms = told["arms"]
+    rows = [[arm["what"], *(_cell(_answered(arm, operation)[1]) for operation in OPERATIONS)] for arm in arms]
+    main = arms[0]
+    with_steps, at_once = (
+        [_share(main["measures"][f"{key}/{operation}"]) for operation in OPERATIONS] for key in ("right", "at_once")
+    )
+    said = ", ".join(
+        f"{operation} {one} against {other}"
+        for operation, one, other in zip(OPERATIONS, with_steps, at_once, strict=True)
+    )
+    return Figure(
+        [_panel(arms, operation) for operation in OPERATIONS],
+        f"With steps and at once, by the same network: {said}.",
+        "Held-out questions of the test split, answered greedily; with steps the last number counts. 95 % intervals "
+        "over families of facts and over runs.",
+        made_by=NAME,
+        narrow=290,
+        table=Table(["way", *OPERATIONS], rows),
+    )
+
+
+def _answered(arm: Told, operation: str) -> tuple[str, Told]:
+    """Return how an arm answers, and the figure: with steps if it was taught some."""
+    with_steps = arm["measures"].get(f"right/{operation}")
+    return (AT_ONCE, arm["measures"][f"at_once/{operation}"]) if with_steps is None else (WITH, with_steps)
+
+
+def _panel(arms: Sequence[Told], operation: str) -> Chart:
+    found = [(arm["what"], *_answered(arm, operation)) for arm in arms]
+    rows = [{"arm": name, "how": how, **_ends(figure)} for name, how, figure in found]
+    scale = alt.Scale(domain=[WITH, AT_ONCE], range=[style.SERIES[0], style.SERIES[1]])
+    spec = _intervals(rows, alt.Color("how:N", scale=scale, title=None, legend=alt.Legend(orient="top")))
+    words = "; ".join(f"{row['arm']} {row['mean']:.1%}" for row in rows)
+    name = f"steps-{operation.replace(' ', '-')}"
+    return Chart(name, style.finish(spec, f"{operation}: {words}.", 60 + 24 * len(rows)), operation)
+
+
+def _tampered(told: Told) -> Figure | Missing:
+    """Draw what becomes of the main arm's answers when its steps are tampered with."""
+    measures = told["arms"][0]["measures"]
+    rows = [{"arm": words, **_ends(measures[key])} for key, words in TAMPERED.items() if _known(measures, key)]
+    if not rows:
+        return Missing("nothing was worked out as it was taught, so there were no steps to tamper with.")
+    words = "; ".join(f"{row['arm']} {row['mean']:.1%}" for row in rows)
+    return Figure(
+        [Chart("steps-tampered", style.finish(_intervals(rows), f"{words}.", 40 + 24 * len(rows)))],
+        f"{words[:1].upper()}{words[1:]}.",
+        "Products and quotients of three steps and more that were worked out as taught, with a part of the steps "
+        "written by somebody else; 95 % intervals over families and runs.",
+        made_by=NAME,
+    )
+
+
+def _beyond(told: Told) -> Figure | Missing:
+    """Draw how many questions beyond the range are answered, by the way in which they are beyond."""
+    measures = told["arms"][0]["measures"]
+    keys = [key for key in measures if key.startswith(BEYOND) and _known(measures, key)]
+    rows = [{"arm": key.removeprefix(BEYOND), **_ends(measures[key])} for key in keys]
+    if not rows:
+        return Missing("no question beyond the range was asked.")
+    words = "; ".join(f"{row['arm']} {row['mean']:.1%}" for row in rows)
+    return Figure(
+        [Chart("steps-beyond", style.finish(_intervals(rows), f"{words}.", 40 + 24 * len(rows)))],
+        f"{words[:1].upper()}{words[1:]}.",
+        "Questions that lie beyond training in one way each: factors never seen together, sums of numbers above 99, "
+        "counts from ten on, dividends above 99, and chains of as many sums as training has, or more.",
+        made_by=NAME,
+    )
+
+
+def _known(measures: Told, key: str) -> bool:
+    return measures.get(key, {}).get("mean") is not None
+
+
+def _ends(figure: Told) -> dict[str, Any]:
+    return {key: figure[key] for key in ("mean", "low", "high")}
+
+
+def _intervals(rows: Sequence[Told], colour: Any = alt.Undefined) -> alt.LayerChart:
+    base = alt.Chart(style.data(list(rows))).encode(
+        y=alt.Y("arm:N", sort=None, title=None, axis=alt.Axis(labelFontSize=11, labelColor=style.INK, labelLimit=250)),
+        color=colour,
+    )
+
+    def x(field: str) -> alt.X:
+        axis, scale = alt.Axis(format="%", tickCount=4), alt.Scale(domain=[0, 1])
+        return alt.X(field, axis=axis, scale=scale, title=None)
+
+    lines = base.mark_rule(strokeWidth=2).encode(x=x("low:Q"), x2="high:Q")
+    points = base.mark_point(size=50).encode(x=x("mean:Q"), tooltip=["arm:N", alt.Tooltip("mean:Q", format=".1%")])
+    return lines + points
+
+
+def _share(figure: Told) -> str:
+    return "–" if figure["mean"] is None else f"{figure['mean']:.1%}"
+
+
+def _cell(figure: Told) -> str:
+    between = "" if figure["low"] is None else f" ({figure['low']:.1%} to {figure['high']:.1%})"
+    return f"{_share(figure)}{between}"
