@@ -14,7 +14,7 @@ from nudge.errors import UserError
 from nudge.training.train import train
 from tests.conftest import TINY, runner
 
-SOURCES = ("calculator", "worked", "worked_sums", "adding", "sharing")
+SOURCES = ("calculator", "worked", "worked_sums", "adding", "sharing", "comparing")
 
 # Facts up to five are learned in ten seconds.
 SMALL = (
@@ -62,7 +62,11 @@ def test_a_question_may_be_put_in_each_of_three_ways(
     work_out(f"four divided by two{end}", str(model), as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["prompt"] == "four divided by two step by step"
-    assert told["steps"] == ["; four minus two equals two , one", "; two minus two equals zero , two"]
+    assert told["steps"] == [
+        "; four against twenty short",
+        "; four minus two equals two , one",
+        "; two minus two equals zero , two",
+    ]
     assert (told["answer"], told["ended"]) == ("two", "end")
     assert 0 < told["probability"] <= 1
 

@@ -86,7 +86,7 @@ def test_worked_documents_hold_out_what_the_calculator_does(splits: dict[str, Ro
             for source in ("calculator", "worked", "worked_sums")
         }
         assert asked["worked"] | asked["worked_sums"] == asked["calculator"]
-        assert not any(row["source"] in ("adding", "sharing") for row in splits[name])
+        assert not any(row["source"] in ("adding", "sharing", "comparing") for row in splits[name])
 
 
 @pytest.mark.parametrize("style", ["down", "up", "multiples"])
@@ -112,9 +112,14 @@ def test_a_product_counts_its_left_factor_if_that_is_a_digit(phrases: Phrases) -
 
 def test_a_quotient_takes_ten_times_the_divisor_while_it_can(phrases: Phrases) -> None:
     assert phrases.say(steps.working(Fact("divided by", 48, 4, 12))) == (
-        "; forty eight minus forty equals eight , ten ; eight minus four equals four , eleven ; "
-        "four minus four equals zero , twelve"
+        "; forty eight against forty enough ; forty eight minus forty equals eight , ten ; eight against forty short ; "
+        "eight minus four equals four , eleven ; four minus four equals zero , twelve"
     )
+
+
+def test_a_divisor_of_two_digits_is_never_taken_ten_times(phrases: Phrases) -> None:
+    said = "; forty eight minus twenty four equals twenty four , one ; twenty four minus twenty four equals zero , two"
+    assert phrases.say(steps.working(Fact("divided by", 48, 24, 2))) == said
 
 
 def test_what_is_no_step_is_heard_as_none(phrases: Phrases) -> None:

@@ -9,7 +9,12 @@ from nudge.data.arithmetic import Fact
 from nudge.data.steps import Phrases
 from nudge.evaluation import faithfulness
 
-LONG = [fact for fact in arithmetic.facts(99) if len(steps.working(fact)) > 2]
+
+def results(fact: Fact) -> int:
+    return sum(step.kind not in steps.COMPARISONS for step in steps.working(fact))
+
+
+LONG = [fact for fact in arithmetic.facts(99) if results(fact) > 2]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,10 @@ def test_steps_that_are_cut_short_end_in_the_opening_of_the_last_one(phrases: Ph
     assert cut.intervention == "cut"
     assert (cut.written, cut.follows) == ("; four : twelve ; one :", 24)
     cut = faithfulness.tamper(quotient, phrases, 0)[1]
-    assert cut.written == "; forty eight minus forty equals eight , ten ; four minus four equals zero ,"
+    assert cut.written == (
+        "; forty eight against forty enough ; forty eight minus forty equals eight , ten "
+        "; four minus four equals zero ,"
+    )
     assert cut.follows == 11
 
 

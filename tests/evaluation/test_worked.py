@@ -47,6 +47,7 @@ def test_the_taught_way_is_right_and_no_luck(fact: Fact, phrases: Phrases) -> No
         (PRODUCT, "three : twelve", "three three", "form"),
         (QUOTIENT, "forty eight minus forty", "forty eight minus four", "choice"),
         (QUOTIENT, ", eleven", ", twenty", "count"),
+        (QUOTIENT, "against forty enough", "against forty short", "choice"),
     ],
 )
 def test_the_first_step_that_fails_is_named(fact: Fact, right: str, wrong: str, failure: str, phrases: Phrases) -> None:

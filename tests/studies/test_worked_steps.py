@@ -57,7 +57,7 @@ def test_each_arm_differs_from_the_main_one_in_what_its_name_says(tmp_path: Path
         return {source.style for source in arms[name].sources.values() if isinstance(source, WorkedSource)}
 
     assert {name: practised(name) for name in arms if practised(name)} == {
-        "practised": {"adding", "sharing"},
+        "practised": {"adding", "sharing", "comparing"},
         "adding": {"adding"},
     }
     assert {name: styles(name) for name in arms if styles(name) != {"down"}} == {

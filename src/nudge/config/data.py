@@ -92,7 +92,7 @@ class PracticeSource(Source):
     kind: Literal["practice"]
     file: str
     max_operand: int = Field(ge=1, le=99)
-    of: Literal["adding", "sharing"]
+    of: Literal["adding", "sharing", "comparing"]
     share: float = Field(gt=0, le=1)
 
 

@@ -15,10 +15,11 @@ from nudge.data import arithmetic, files, numbers
 from nudge.data.arithmetic import Fact
 from nudge.errors import UserError, did_you_mean
 
-Kind = Literal["say", "so", "plus", "minus", "begin", "add", "take"]
+Kind = Literal["say", "so", "plus", "minus", "begin", "add", "take", "enough", "short"]
 Style = Literal["down", "up", "multiples"]
 
 
+COMPARISONS = ("enough", "short")
 MOST_TIMES = 9  # of two factors below 100 whose product is below 100 one is no greater
 TENFOLD = 10  # a quotient takes away ten times the divisor while it can: a few steps in place of dozens
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -29,11 +30,14 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "begin": ("count", "answer"),
     "add": ("count", "left", "right", "answer"),
     "take": ("left", "right", "answer", "count"),
+    "enough": ("left", "right"),
+    "short": ("left", "right"),
 }
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "question": ("left", "operation", "right"),
     "running": ("start", "left", "right"),
     "sharing": ("left", "right", "count", "end"),
+    "comparing": ("left", "right"),
 }
 KEYS = (*QUESTIONS, "steps", "operations")
 
@@ -44,8 +48,8 @@ class Step:
 
     Attributes:
         kind: which of the templates says it.
-        answer: the number that it comes to.
-        left, right: what is added or taken away; None in a step that has no sum.
+        answer: the number that it comes to; of a comparison, what there is.
+        left, right: what is added, taken away or compared; None in a step that has no sum.
         count: how often the addend is still to be counted, this time included, or how often the divisor was taken away.
     """
 
@@ -58,7 +62,7 @@ class Step:
     @property
     def fact(self) -> Fact | None:
         """Return the sum or difference that the step states, as it states it."""
-        if self.left is None or self.right is None:
+        if self.left is None or self.right is None or self.kind in COMPARISONS:
             return None
         return Fact("plus" if self.kind in ("plus", "add") else "minus", self.left, self.right, self.answer)
 
@@ -97,7 +101,7 @@ def _upwards(count: int, addend: int) -> list[Step]:
 
 def _upwards_by_tens(total: int, divisor: int) -> list[Step]:
     """Return the steps that reach a dividend from below, by what `sharing` takes away from it."""
-    first, *others = sharing(total, divisor)
+    first, *others = (step for step in sharing(total, divisor) if step.kind == "take")
     steps = [Step("begin", total - first.answer, count=first.count)]
     for one in others:
         steps.append(Step("add", total - one.answer, steps[-1].answer, one.right, one.count))
@@ -120,7 +124,9 @@ def running(start: int, count: int, addend: int) -> list[Step]:
 
 
 def sharing(total: int, divisor: int, count: int = 0) -> list[Step]:
-    """Return the steps that take a number away as often as it goes, ten times at once while that goes.
+    """Return the steps that take a number away as often as it goes, ten times at once while there is enough for that.
+
+    Whether there is enough is said before, for divisors that are digits, until there is not.
 
     Args:
         total: what it is taken from.
@@ -128,12 +134,21 @@ def sharing(total: int, divisor: int, count: int = 0) -> list[Step]:
         count: how often it was taken away before.
     """
     steps = []
+    tenfold = divisor <= MOST_TIMES
     while total >= divisor:
-        times = TENFOLD if total >= TENFOLD * divisor else 1
+        if tenfold:
+            steps.append(compared(total, TENFOLD * divisor))
+            tenfold = steps[-1].kind == "enough"
+        times = TENFOLD if tenfold else 1
         count += times
         steps.append(Step("take", total - times * divisor, total, times * divisor, count))
         total -= times * divisor
     return steps
+
+
+def compared(left: int, right: int) -> Step:
+    """Return the step that says whether there is enough to take so much away."""
+    return Step("enough" if left >= right else "short", left, left, right)
 
 
 class Phrases:
@@ -180,6 +195,10 @@ class Phrases:
         named = {"left": total, "right": divisor, "count": count, "end": end}
         return self._questions["sharing"].format(**{name: numbers.words(number) for name, number in named.items()})
 
+    def comparing(self, left: int, right: int) -> str:
+        """Ask whether there is enough to take so much away."""
+        return self._questions["comparing"].format(left=numbers.words(left), right=numbers.words(right))
+
     def asks(self, text: str) -> bool:
         """Say whether a text is a question for steps, and nothing more."""
         for operation in arithmetic.OPERATIONS:
@@ -216,7 +235,8 @@ class Phrases:
             if match := pattern.fullmatch(part):
                 found = {field: numbers.parse(words) for field, words in match.groupdict().items()}
                 if None not in found.values():
-                    return Step(kind, **found)  # type: ignore[arg-type]
+                    answer = found.pop("answer", found.get("left"))
+                    return Step(kind, answer, **found)  # type: ignore[arg-type]
         return None
 
 

@@ -62,7 +62,7 @@ class Continued:
 
 
 def tamper(fact: Fact, phrases: Phrases, seed: int) -> list[Tampered]:
-    """Return what is to be gone on with for a product or quotient of at least three steps; of others nothing.
+    """Return what is to be gone on with for a product or quotient of at least three results; of others nothing.
 
     Args:
         fact: what is asked.
@@ -70,15 +70,17 @@ def tamper(fact: Fact, phrases: Phrases, seed: int) -> list[Tampered]:
         seed: chooses which step is changed and how, and the noise.
     """
     right = steps.working(fact)
-    if len(right) < 3:
+    results = [place for place, step in enumerate(right) if step.fact is not None or step.kind == "begin"]
+    if len(results) < 3:
         return []
     draw = random.Random(f"{seed}:{fact}")
     made = [_changed(fact, right, phrases, draw)]
     *before, last = right
     # What the model still has to say of the last step is what it comes to.
     opening = phrases.opening(last, "left" if fact.operation == "times" else "count")
-    kept = before[: draw.randrange(1, len(before))]
-    end = kept[-1].answer + last.answer - before[-1].answer if fact.operation == "times" else (kept[-1].count or 0) + 1
+    kept = before[: draw.choice(results[:-2]) + 1]
+    more = last.answer - before[-1].answer  # a product's addend
+    end = kept[-1].answer + more if fact.operation == "times" else (kept[-1].count or 0) + 1
     made.append(Tampered(fact, "cut", f"{phrases.say(kept)} {opening}", end))
     noise = [_noisy(step, draw) for step in before]
     made.append(Tampered(fact, "noise", f"{phrases.say(noise)} {opening}", None))
@@ -94,8 +96,10 @@ def _changed(fact: Fact, right: Sequence[Step], phrases: Phrases, draw: random.R
         other = draw.choice([number for number in range(1, most + 1) if number != step.answer])
         follows = fact.answer + other - step.answer
     else:
-        # More or less by multiples of the divisor, so that nothing is left at the end.
-        rests = range(fact.right, MOST + 1, fact.right)
+        # A multiple of the divisor, so that nothing is left at the end; while ones are taken, less than ten of them.
+        by_tens = fact.right > steps.MOST_TIMES or any(later.kind in steps.COMPARISONS for later in right[place:])
+        most = MOST if by_tens else steps.TENFOLD * fact.right - 1
+        rests = range(fact.right, most + 1, fact.right)
         other = draw.choice([number for number in rests if number != step.answer])
         follows = (step.count or 0) + other // fact.right
     return Tampered(fact, "changed", phrases.say([*right[:place], replace(step, answer=other)]), follows)

@@ -28,9 +28,10 @@ class Worked:
         steps: what was said, None where it is no step.
         answer: the last number that was said; None if there is none, or the text did not end.
         failure: what is wrong with the first step that is not as it should be; None if all are.
-            form: it is no step. sum: its sum or difference is false. choice: it takes or counts another number than it
-            should, as ten times the divisor in place of once. carried: it doesn't go on from what the step before came
-            to. count: its count is wrong. stopped early, went on: steps are missing, or there are too many.
+            form: it is no step, or another kind of step. sum: its sum or difference is false. choice: it takes,
+            compares or counts another number than it should, or finds enough where there is not. carried: it doesn't go on from
+            what the step before came to. count: its count is wrong. stopped early, went on: steps are missing, or there
+            are too many.
         sums: how many sums and differences were said.
         true_sums: how many of them are true.
     """
@@ -84,7 +85,7 @@ def failure(said: Sequence[Step | None], right: Sequence[Step]) -> Failure | Non
         if step == expected:
             continue
         if step is None or step.kind != expected.kind:
-            return "form"
+            return "choice" if step and {step.kind, expected.kind} <= {*steps.COMPARISONS} else "form"
         if step.left != expected.left:
             return "carried"
         if step.right != expected.right:

@@ -32,7 +32,7 @@ EXPERIMENT = "experiment=worked_steps"
 TAMPER_SEED = 0
 QUICK_OPERANDS, QUICK_ARMS = 20, 4  # and all that follows is small
 AIM = 0.99  # of each operation's held-out questions, in each seed
-PRACTICE = ("adding", "sharing")
+PRACTICE = ("adding", "sharing", "comparing")
 
 MEASURES = {
     "at_once": "held-out questions that are answered exactly, asked for the answer alone",
@@ -83,7 +83,7 @@ def arms(scope: Scope) -> list[Arm]:
         Arm("multiples", "a list of multiples, then the answer", (*same, *styled["multiples"], *_without(*PRACTICE))),
         Arm("up", "sums counted up, then the answer", (*same, *styled["up"], *_without(*PRACTICE))),
         Arm("down", "counted down, the answer not said again; no practice", (*same, *_without(*PRACTICE))),
-        Arm("adding", "the same, with practice in adding up alone", (*same, *_without("sharing"))),
+        Arm("adding", "the same, with practice in adding up alone", (*same, *_without("sharing", "comparing"))),
     ]
     return every[:QUICK_ARMS] if scope.quick else every
 

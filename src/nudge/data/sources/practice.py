@@ -41,8 +41,9 @@ def _adding(phrases: Phrases, most: int, seed: int) -> Iterator[tuple[str, str]]
 def _sharing(phrases: Phrases, most: int, seed: int) -> Iterator[tuple[str, str]]:
     for divisor in range(2, most + 1):
         for total in range(divisor, most + 1):
-            whole = steps.sharing(total, divisor)
-            for length, last in enumerate(whole, 1):
+            for length, last in enumerate(steps.sharing(total, divisor), 1):
+                if last.kind in steps.COMPARISONS:
+                    continue
                 draw = uniform(f"{seed}:{total}:{divisor}:{length}")
                 count = 0 if draw < FROM_ZERO else int((draw - FROM_ZERO) / (1 - FROM_ZERO) * MOST_COUNT) + 1
                 if count or last.answer:  # else it is a quotient
@@ -50,4 +51,12 @@ def _sharing(phrases: Phrases, most: int, seed: int) -> Iterator[tuple[str, str]
                     yield f"{prompt} {phrases.say(steps.sharing(total, divisor, count)[:length])}", prompt
 
 
-KINDS = {"adding": _adding, "sharing": _sharing}
+def _comparing(phrases: Phrases, most: int, seed: int) -> Iterator[tuple[str, str]]:
+    for divisor in range(1, steps.MOST_TIMES + 1):
+        for left in range(most + 1):
+            right = steps.TENFOLD * divisor
+            prompt = phrases.comparing(left, right)
+            yield f"{prompt} {phrases.say([steps.compared(left, right)])}", prompt
+
+
+KINDS = {"adding": _adding, "sharing": _sharing, "comparing": _comparing}
