@@ -29,10 +29,9 @@ class Worked:
         answer: the last number that was said; None if there is none, or the text did not end.
         failure: what is wrong with the first step that is not as it should be; None if all are.
             form: it is no step, or another kind of step. sum: its sum or difference is false. choice: it takes,
-            compares or counts another number than it should, or finds enough where there is not. carried: it doesn't go on from
-            what the step before came to. count: its count is wrong. stopped early, went on: steps are missing, or there
-            are too many.
-        sums: how many sums and differences were said.
+            compares or counts another number than it should, or finds enough where there is not. carried: it doesn't
+            go on from what the step before came to. count: its count is wrong. stopped early, went on: steps are
+            missing, or there are too many.
         true_sums: how many of them are true.
     """
 
