@@ -32,6 +32,7 @@ class Worked:
             compares or counts another number than it should, or finds enough where there is not. carried: it doesn't
             go on from what the step before came to. count: its count is wrong. stopped early, went on: steps are
             missing, or there are too many.
+        sums: how many sums and differences were said.
         true_sums: how many of them are true.
     """
 
