@@ -14,12 +14,13 @@ from nudge.errors import UserError
 from nudge.training.train import train
 from tests.conftest import TINY, runner
 
-SOURCES = ("calculator", "worked", "worked_sums", "adding", "sharing", "comparing")
+SOURCES = ("calculator", "worked", "worked_sums", "adding", "sharing")
 
 # Facts up to five are learned in ten seconds.
 SMALL = (
     "experiment=worked_steps",
     *(f"data.sources.{name}.max_operand=5" for name in SOURCES),
+    "data.sources.comparing.max_operand=20",  # a word of each number that an answer may have
     "data.mixture.tokens=20000",
     "data.mixture.max_repeats=200",
     "model.width=32",
@@ -78,6 +79,41 @@ def test_a_model_without_steps_is_refused(in_project: Path, tmp_path: Path) -> N
         UserError, match="trained without steps; `nudge train experiment=worked_steps` trains with them"
     ):
         work_out("two times two", str(exported), as_json=False)
+
+
+def test_reinforcement_learns_from_the_final_answer_alone(model: Path, in_project: Path, tmp_path: Path) -> None:
+    # Questions of practice have no answer to compare with, and those of the calculator no steps.
+    config = compose(
+        [
+            "stage=rlhf",
+            "data=worked",
+            *(override for override in SMALL if override.startswith("data.")),
+            f"stage.init_from={model}",
+            f"tokenizer.folder={model}",
+            "stage.reward=gold",
+            "model=calculator",
+            "model.width=32",
+            "model.mlp_width=64",
+            "model.context=168",
+            "algorithm.prompts_per_iteration=8",
+            "algorithm.group=4",
+            "algorithm.max_new=40",
+            "algorithm.validation_prompts=8",
+            "trainer.batch_size=32",
+            "trainer.max_steps=2",
+            "trainer.val_every_n_steps=2",
+            "schedule.warmup_steps=1",
+            "callbacks.samples.prompts=[]",
+            f"run_dir={tmp_path}",
+            f"export_dir={tmp_path}/model",
+        ]
+    )
+    train(config)
+    lines = (tmp_path / "model" / "curves" / "validation.csv").read_text().splitlines()
+    last = dict(zip(lines[0].split(","), lines[-1].split(","), strict=True))
+    right, *rewards = (float(last[f"val/{name}"]) for name in ("exact_match", "reward/gold", "reward/proxy"))
+    assert rewards == [pytest.approx(right)] * 2
+    assert 0.2 < right <= 1, "it began with what it had learned"
 
 
 def test_what_it_can_not_read_is_one_clear_line(model: Path, in_project: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from nudge import project
-from nudge.config.data import ChatSource
+from nudge.config.data import ChatSource, WorkedSource
 from nudge.config.posttraining import RolloutConfig
 from nudge.config.schema import Config
 from nudge.config.stages import RlhfStage
@@ -24,7 +24,7 @@ from nudge.data.tokens import Tokens
 from nudge.errors import UserError
 from nudge.training import given
 from nudge.training.batches import Order, loader
-from nudge.training.rewards import Answered
+from nudge.training.rewards import Answered, is_worked_out
 
 LARGEST = 198  # answer of the calculator
 
@@ -53,14 +53,21 @@ class Questions:
     Args:
         folder: a corpus.
         split: its name.
+        sources: whose questions; None: all.
     """
 
-    def __init__(self, folder: Path, split: str) -> None:
+    def __init__(self, folder: Path, split: str, sources: set[str] | None = None) -> None:
         tokens = Tokens.open(folder / "tokens" / split)
         rows = documents.read(folder / "curated" / f"{split}.parquet").to_pylist()
-        asked = [place for place, row in enumerate(rows) if row["prompt"] is not None]
+        asked = [
+            place
+            for place, row in enumerate(rows)
+            if row["prompt"] is not None and (sources is None or row["source"] in sources)
+        ]
         if not asked:
-            raise UserError(f"{folder / 'curated' / split}.parquet: asks no question; data=chat has some")
+            raise UserError(
+                f"{folder / 'curated' / split}.parquet: asks no question; data=chat and data=worked have some"
+            )
         self.prompts: list[list[int]] = [
             tokens.ids[tokens.starts[place] : tokens.starts[place] + tokens.answers[place]].tolist() for place in asked
         ]
@@ -142,14 +149,17 @@ class Asked(IterableDataset[Tensor]):
 
 
 class Prompts(LightningDataModule):
-    """Questions from a corpus of chats.
+    """Questions from a corpus of chats, or of worked documents.
+
+    Attributes:
+        assistant: how answers are said and judged; None for those that are worked out.
 
     Args:
         config: the run; its algorithm learns from rollouts.
         corpus: the folder that the data stages wrote.
 
     Raises:
-        UserError: the corpus is missing or damaged, holds no chat, or a question leaves no room for an answer.
+        UserError: the corpus is missing or damaged, holds neither, or a question leaves no room for an answer.
     """
 
     def __init__(self, config: Config, corpus: Path) -> None:
@@ -158,7 +168,7 @@ class Prompts(LightningDataModule):
         files.check_seal(corpus / "tokens", "tokenize")
         self._config, self._algorithm = config, config.algorithm
         self.tokenizer = tokenizer.load(corpus / "tokens" / "tokenizer.json")
-        self.assistant = Assistant.read(_assistant_file(config))
+        self.assistant = _assistant(config)
         self.train, self.validation = _questions(config, corpus, self.tokenizer)
         longest = max(len(prompt) for prompt in (*self.train.prompts, *self.validation.prompts))
         if longest > config.model.context:
@@ -171,13 +181,15 @@ class Prompts(LightningDataModule):
 
     def is_right(self, one: Answered) -> bool:
         """Say whether an answer ended and states the right number, in any form, or refuses where that is right."""
+        if self.assistant is None:
+            return is_worked_out(one)
         if one.expected is None:
             return one.ended and self.assistant.is_refusal(one.text)
         return one.ended and self.assistant.extract(one.text, one.question) == one.expected
 
     def enumerable(self, place: int) -> bool:
-        """Say whether all answers to a question of validation can be listed: if it asks for a fact."""
-        return self.validation.facts[place] is not None
+        """Say whether all answers to a question of validation can be listed: if it asks for a fact, at once."""
+        return self.assistant is not None and self.validation.facts[place] is not None
 
     def every_answer(self, place: int) -> list[list[int]]:
         """Return all that the assistant may say to a question of validation: each form with each number, or that it
@@ -185,6 +197,7 @@ class Prompts(LightningDataModule):
         """
         fact = self.validation.facts[place]
         assert fact is not None
+        assert self.assistant is not None
         said = [form for answer in range(LARGEST + 1) for form in self.assistant.forms(fact, answer).values()]
         known = set(self.tokenizer.get_vocab())
         texts = [text for text in dict.fromkeys([*said, self.assistant.refusal]) if known.issuperset(text.split())]
@@ -208,11 +221,17 @@ def _questions(config: Config, corpus: Path, words: Tokenizer) -> tuple[Question
     if isinstance(config.stage, RlhfStage) and config.stage.questions is not None:
         asked = given.questions(config.stage.questions, words, corpus / "curated")
         return Questions.given(asked["train"]), Questions.given(asked["validation"])
-    return Questions(corpus, "train"), Questions(corpus, "validation")
+    worked = {name for name, source in config.data.sources.items() if isinstance(source, WorkedSource)} or None
+    return Questions(corpus, "train", worked), Questions(corpus, "validation", worked)
 
 
-def _assistant_file(config: Config) -> Path:
-    for source in config.data.sources.values():
+def _assistant(config: Config) -> Assistant | None:
+    sources = config.data.sources.values()
+    for source in sources:
         if isinstance(source, ChatSource):
-            return project.root() / config.data.path / source.file
-    raise UserError("data.sources: stage=rlhf needs a source of kind chat; data=chat has one")
+            return Assistant.read(project.root() / config.data.path / source.file)
+    if any(isinstance(source, WorkedSource) for source in sources):
+        return None
+    raise UserError(
+        "data.sources: stage=rlhf needs a source of kind chat or worked; data=chat and data=worked have one"
+    )

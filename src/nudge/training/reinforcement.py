@@ -17,7 +17,7 @@ from nudge.model.decoder import Decoder
 from nudge.model.scoring import exact_divergence, log_probabilities_of
 from nudge.training.objective import Objective
 from nudge.training.prompts import Prompts, Turn
-from nudge.training.rewards import Answered, Gold, Reward, checked
+from nudge.training.rewards import Answered, Reward, checked, gold_of
 from nudge.training.rollouts import (
     Rollouts,
     ask,
@@ -52,7 +52,7 @@ class Reinforcement(Objective):
         assert isinstance(config.algorithm, RolloutConfig)
         self.algorithm = config.algorithm
         self.iteration_metrics: dict[str, float] = {}
-        self._data, self._reward, self._gold = data, reward, Gold(data.assistant)
+        self._data, self._reward, self._gold = data, reward, gold_of(data.assistant)
         self._reference = [reference.requires_grad_(False).eval()]  # in a list, so that it is no part of the module
         self._rollouts: Rollouts | None = None
         self._step: dict[str, float] = {}
@@ -133,7 +133,7 @@ class Reinforcement(Objective):
 
     def _golds(self, answers: Sequence[Answered]) -> Tensor:
         """Return the rubric's totals, which are logged and, but for `stage.reward=gold`, never learned from."""
-        return torch.tensor(self._gold(answers, torch.Generator()))
+        return checked(self._gold, answers, torch.Generator())
 
     def _log(self, metrics: Mapping[str, float]) -> None:
         # At the step that is being made: what no checkpoint holds is told again when the step is made again.

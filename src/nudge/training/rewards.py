@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from tokenizers import Tokenizer
 
+from nudge.data import steps
 from nudge.data.chat import Assistant
 from nudge.data.rubric import gold
 from nudge.data.tokenizer import END_ID
@@ -63,6 +64,21 @@ class Gold:
         ]
 
 
+class FinalAnswer:
+    """Of an answer that was worked out: 1 if its last number is right, whatever the steps, else 0."""
+
+    name = "final answer"
+
+    def __call__(self, answers: Sequence[Answered], generator: torch.Generator) -> list[float]:
+        """Read the last numbers."""
+        return [float(is_worked_out(one)) for one in answers]
+
+
+def is_worked_out(one: Answered) -> bool:
+    """Say whether an answer ended, and the last number in it is right."""
+    return one.ended and one.expected is not None and steps.final(one.text) == one.expected
+
+
 class Random:
     """A standard normal number for each answer: the control that can teach nothing."""
 
@@ -90,14 +106,19 @@ class LearnedReward:
         return scores(self.model, texts).tolist()
 
 
-def find(name: str, assistant: Assistant, words: Tokenizer) -> Reward:
+def gold_of(assistant: Assistant | None) -> Reward:
+    """Return what an answer is really worth: by the assistant's rubric, or worked out without one."""
+    return FinalAnswer() if assistant is None else Gold(assistant)
+
+
+def find(name: str, assistant: Assistant | None, words: Tokenizer) -> Reward:
     """Return the reward of a name: "gold", "random", or a reward model.
 
     Raises:
         UserError: there is no such model, or it is of another vocabulary.
     """
     if name == "gold":
-        return Gold(assistant)
+        return gold_of(assistant)
     if name == "random":
         return Random()
     found = saved.load_reward(reference.find(name))
