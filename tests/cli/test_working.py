@@ -11,10 +11,13 @@ from nudge.cli.working import work_out
 from nudge.config.composition import compose
 from nudge.data.steps import Phrases
 from nudge.errors import UserError
+from nudge.evaluation.evaluate import evaluate
 from nudge.training.train import train
-from tests.conftest import TINY, runner
+from tests.conftest import TINY, read_json, runner
 
 SOURCES = ("calculator", "worked", "worked_sums", "adding", "sharing")
+
+STATED = ("worked", "worked_sums")
 
 # Facts up to five are learned in ten seconds.
 SMALL = (
@@ -130,6 +133,19 @@ def test_a_question_for_steps_is_explained_with_the_steps_that_the_model_says(
     steps = [token for token in told["surprise"]["tokens"]][6:]
     assert max(token["surprisal"] for token in steps) < 1.0, "it surprises nobody with its own words"
     assert len(steps) == len([";", "two", ":", "two", ";", "one", ":", "two", "plus", "two", "equals", "four", "</s>"])
+
+
+def test_evaluate_tells_steps_apart_from_answers(model: Path, in_project: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/pretrain").symlink_to(model)
+    evaluate(tmp_path / "models", tmp_path / "reports")
+    test = read_json(tmp_path / "reports/metrics.json")["pretrain"]["test"]
+    worked = test["worked"]
+    assert worked["count"] == test["by_source"]["worked"]["count"] + test["by_source"]["worked_sums"]["count"]
+    # Whoever says exactly the taught steps is right; one may be right without.
+    as_taught = sum(test["by_source"][name]["exact_match"] * test["by_source"][name]["count"] for name in STATED)
+    assert worked["exact_match"]["right"] - worked["lucky"]["right"] == pytest.approx(as_taught)
+    assert sum(worked["failures"].values()) >= worked["count"] - worked["exact_match"]["right"]
 
 
 def test_a_question_is_told_from_a_text_that_goes_on(small_project: Path) -> None:
