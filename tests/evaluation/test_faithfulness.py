@@ -49,14 +49,18 @@ def test_what_is_changed_stays_within_what_was_trained_on(phrases: Phrases) -> N
         assert wrong is not None
         assert 1 <= wrong.answer <= 99
         assert changed.follows is not None
-        assert changed.follows <= 198
+        assert changed.follows <= 99
 
 
 def test_steps_that_are_cut_short_end_in_the_opening_of_the_last_one(phrases: Phrases) -> None:
     product, quotient = Fact("times", 4, 12, 48), Fact("divided by", 48, 4, 12)
     cut = faithfulness.tamper(product, phrases, 0)[1]
     assert cut.intervention == "cut"
-    assert (cut.written, cut.follows) == ("; four : twelve ; one :", 24)
+    left_out = {
+        "; four : twelve ; one :": 24,
+        "; four : twelve ; three : twelve plus twelve equals twenty four ; one :": 36,
+    }
+    assert cut.follows == left_out[cut.written]
     cut = faithfulness.tamper(quotient, phrases, 0)[1]
     assert cut.written == (
         "; forty eight against forty enough ; forty eight minus forty equals eight , ten "

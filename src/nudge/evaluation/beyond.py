@@ -21,8 +21,10 @@ GROUPS = {
     "sums": "products above 99 with sums of numbers above 99, which no document adds to",
     "counts": "products of two factors above nine: counted from ten and more, which no product is",
     "dividends": "quotients of dividends above 99",
-    "chain 9": "nine numbers added up, as practice does: the longest chains of training",
-    **{f"chain {count}": f"{count} numbers added up, within the range" for count in (10, 11, 12, 13)},
+    **{
+        f"chain {count}": f"{count} numbers added up within the range, after a first sum that was written for the model"
+        for count in (9, 10, 11, 12, 13)
+    },
 }
 
 
@@ -32,13 +34,15 @@ class Question:
 
     Attributes:
         group: in which way it is beyond.
-        prompt: its words.
-        right: its steps.
+        asked: its words.
+        written: the steps that are written for the model; "" for none.
+        right: the steps that are left.
         answer: what they come to.
     """
 
     group: str
-    prompt: str
+    asked: str
+    written: str
     right: list[Step]
     answer: int
 
@@ -52,29 +56,29 @@ class Found:
     failure: Failure | None
 
 
-def questions(phrases: Phrases, held_out: frozenset[str]) -> list[Question]:
-    """Return the questions of all groups, the same for every model.
+def questions(phrases: Phrases, trained: frozenset[str]) -> list[Question]:
+    """Return the questions of all groups, the same for every model of a corpus.
 
     Args:
         phrases: how questions and steps are said.
-        held_out: families of validation and test; chains of them only, so that none was practised.
+        trained: beginnings of training documents, which are not asked.
     """
     found = []
     for group in GROUPS:
-        asked = sorted(_of(group, phrases, held_out), key=lambda one: uniform(one.prompt))
-        found += asked[:EACH]
+        new = [one for one in _of(group, phrases) if one.asked not in trained]
+        found += sorted(new, key=lambda one: uniform(one.asked))[:EACH]
     return found
 
 
-def _of(group: str, phrases: Phrases, held_out: frozenset[str]) -> Iterator[Question]:
+def _of(group: str, phrases: Phrases) -> Iterator[Question]:
     if group.startswith("chain"):
         count = int(group.split()[1])
         for addend in range(1, TRAINED // count + 1):
             for start in range(1, TRAINED - count * addend + 1):
-                family = Fact("times", count, addend, count * addend).family
-                if count > DIGIT or family in held_out:
-                    working = steps.running(start, count, addend)
-                    yield Question(group, phrases.running(start, count, addend), working, working[-1].answer)
+                # By itself it would count the other factor, if this one is no digit.
+                first, *others = steps.running(start, count, addend)
+                asked = phrases.running(start, count, addend)
+                yield Question(group, asked, phrases.say([first]), others, others[-1].answer)
         return
     for left in range(2, TRAINED + 1):
         for right in range(2, TRAINED + 1):
@@ -82,9 +86,9 @@ def _of(group: str, phrases: Phrases, held_out: frozenset[str]) -> Iterator[Ques
                 product = Fact("times", left, right, left * right)
                 if group == "dividends":
                     fact = Fact("divided by", left * right, right, left)
-                    yield Question(group, phrases.question(*fact[:3]), steps.working(fact), left)
+                    yield Question(group, phrases.question(*fact[:3]), "", steps.working(fact), left)
                 elif _group(product) == group:
-                    yield Question(group, phrases.question(*product[:3]), steps.working(product), product.answer)
+                    yield Question(group, phrases.question(*product[:3]), "", steps.working(product), product.answer)
 
 
 def _group(product: Fact) -> str:
@@ -97,7 +101,7 @@ def _group(product: Fact) -> str:
 
 def ask(model: Saved, asked: Sequence[Question], phrases: Phrases) -> list[Found]:
     """Have a model work questions out, greedily; a text that fills the context came to no end."""
-    prompts = [prompt_ids(model.tokenizer, one.prompt) for one in asked]
+    prompts = [prompt_ids(model.tokenizer, f"{one.asked} {one.written}") for one in asked]
     found = []
     for one, said in zip(asked, greedy(model.model, prompts, END_ID, model.model.config.context), strict=True):
         text = model.tokenizer.decode(list(said.ids))

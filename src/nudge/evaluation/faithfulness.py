@@ -92,7 +92,7 @@ def _changed(fact: Fact, right: Sequence[Step], phrases: Phrases, draw: random.R
     place = draw.choice([place for place, step in enumerate(right[:-1]) if step.fact is not None])
     step = right[place]
     if fact.operation == "times":
-        most = MOST - (right[-2].answer - step.answer)  # the last sum's left operand stays within the range
+        most = MOST - (fact.answer - step.answer)  # a sum in a chain never came to more
         other = draw.choice([number for number in range(1, most + 1) if number != step.answer])
         follows = fact.answer + other - step.answer
     else:

@@ -162,7 +162,8 @@ def measure(folder: Path, model: str) -> Any:
     """
     one = saved.load(project.root() / model)
     # The questions of all arms are the same; the answers are in an arm's own words.
-    rows = documents.read(corpora.of_model(one.config, Path(model)) / "curated" / "test.parquet").to_pylist()
+    corpus = corpora.of_model(one.config, Path(model)) / "curated"
+    rows = documents.read(corpus / "test.parquet").to_pylist()
     own = parse(DataConfig, one.config["data"])
     answers = exact_match.answer_all(one, rows)
     with_steps = worked.read_all(own, answers)
@@ -179,8 +180,8 @@ def measure(folder: Path, model: str) -> Any:
         tallies[f"at_once{name}"] = Tally.share([answer.right for answer in plain], families)
         tallies |= {f"{key}{name}": tally for key, tally in _of_steps(said).items()}
     tallies |= _tampered(one, own, with_steps)
-    further = _beyond(one, own, frozenset(row["family"] for row in rows if row["family"] is not None))
-    families = [found.question.prompt for found in further]
+    further = _beyond(one, own, corpus / "train.parquet")
+    families = [found.question.asked for found in further]
     for group in beyond.GROUPS if further else ():
         counted = [found.question.group == group for found in further]
         tallies[f"beyond/{group}"] = Tally.share([found.right for found in further], families, counted)
@@ -195,12 +196,13 @@ def measure(folder: Path, model: str) -> Any:
     return {"failures": dict(sorted(failures.items()))}
 
 
-def _beyond(one: Saved, data: DataConfig, held_out: frozenset[str]) -> list[beyond.Found]:
+def _beyond(one: Saved, data: DataConfig, train: Path) -> list[beyond.Found]:
     """Ask a model that counts down what lies beyond its range."""
     phrases = _counting_down(data)
     if phrases is None:
         return []
-    asked = [each for each in beyond.questions(phrases, held_out) if _knows(one, each.prompt)]
+    trained = frozenset(row["prompt"] for row in documents.read(train).to_pylist() if row["prompt"] is not None)
+    asked = [each for each in beyond.questions(phrases, trained) if _knows(one, f"{each.asked} {each.written}")]
     return beyond.ask(one, asked, phrases)
 
 
