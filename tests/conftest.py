@@ -51,6 +51,7 @@ LONGEST = (
     "tests/studies/test_curation.py",
     "tests/studies/test_running.py",
     "tests/studies/test_scaling.py",
+    "tests/studies/test_worked_steps.py",
 )
 
 
