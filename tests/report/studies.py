@@ -9,7 +9,7 @@ import numpy as np
 from nudge.data import raters
 from nudge.data.arithmetic import OPERATIONS
 from nudge.evaluation.best_of_n import divergence_bound
-from nudge.studies import composition, measuring, overoptimisation, question, reward_ceiling, worked_steps
+from nudge.studies import composition, measuring, overoptimisation, question, reward_ceiling, tallied, worked_steps
 from nudge.studies.running import Scope
 from nudge.studies.scaling import study as scaling
 from nudge.studies.scaling import sweep as scaling_sweep
@@ -238,5 +238,5 @@ def _worked_steps(scope: Scope) -> dict[str, Any]:
                 arrays[f"{name}:top"] = (rng.uniform(size=QUESTIONS) < right).astype(np.float64)
                 arrays[f"{name}:bottom"] = np.ones(QUESTIONS)
                 arrays[f"{name}:clusters"] = np.array([f"family {place // 2}" for place in range(QUESTIONS)])
-            np.savez(folder / worked_steps.FILE, **arrays)
+            np.savez(folder / tallied.FILE, **arrays)
     return worked_steps.conclude(scope, done)

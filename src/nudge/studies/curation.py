@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from nudge import project
@@ -18,14 +16,13 @@ from nudge.config.composition import compose
 from nudge.data import corpora
 from nudge.data.tokens import Tokens
 from nudge.evaluation import canaries, extraction, worth
-from nudge.evaluation.tallies import Figure, Tally, difference, figure
+from nudge.evaluation.tallies import Figure, difference
 from nudge.model import saved
-from nudge.studies import start, tasks, work
+from nudge.studies import start, tallied, tasks, work
 from nudge.studies.running import Scope, Study
 from nudge.studies.tasks import Done, Task, Training, Work
 
 NAME = "curation"
-FILE = "tallies.npz"
 CURATED, RAW = "curated", "raw"
 SEEDS_WITHOUT = 1  # of each filter left out: as the others it would take 22 runs more
 OF_THE_ARM = ("/left_in", "/dropped")  # ends of measures whose questions are not the same in all arms
@@ -106,7 +103,7 @@ class AsManyTokens(Training):
 
     def command(self, root: Path, parent: str | None) -> list[str]:
         """Return the command, with the steps."""
-        own, curated = (_read(root, need) for need in self.needs[:2])
+        own, curated = (work.read(root, need) for need in self.needs[:2])
         if self.needs[2:] and own["digest"] == curated["digest"]:
             return [sys.executable, "-c", COPY, str(root / self.needs[2]), str(root / self.name)]
         steps = round(curated["steps"] * curated["tokens_a_step"] / own["tokens_a_step"])
@@ -115,10 +112,6 @@ class AsManyTokens(Training):
 
 
 COPY = "import shutil, sys; shutil.copytree(*sys.argv[1:], dirs_exist_ok=True, ignore=shutil.ignore_patterns('*.txt'))"
-
-
-def _read(root: Path, name: str) -> Any:
-    return json.loads((root / name / work.RESULT).read_text(encoding="utf-8"))
 
 
 def plan(scope: Scope) -> list[Task]:
@@ -171,12 +164,7 @@ def measure(folder: Path, model: str, reference: Sequence[str]) -> Any:
     planted = worth.Planted.read(config, home, own)
     rows = canaries.measure(one, canaries.sayable(one, planted.canaries))
     tallies = worth.tallies(one, planted) | worth.hidden(rows, planted.canaries)
-    arrays = {
-        f"{name}:{part}": getattr(tally, part)
-        for name, tally in tallies.items()
-        for part in ("top", "bottom", "clusters")
-    }
-    np.savez_compressed(folder / FILE, **arrays)
+    tallied.write(folder, tallies)
     left_in = Counter(label["problem"] for name, label in planted.labels.items() if name not in planted.dropped)
     with (where / "curves" / "train.csv").open(newline="") as file:
         *_, last = csv.DictReader(file)
@@ -240,12 +228,7 @@ def _told(scope: Scope, arm: Arm, done: Mapping[str, Done]) -> dict[str, Any]:
 
 
 def _figures(scope: Scope, arm: str, seeds: Sequence[int]) -> dict[str, Figure]:
-    found = [dict(np.load(scope.root / f"{NAME}/{arm}/seed{seed}/measured" / FILE)) for seed in seeds]
-    names = sorted({key.partition(":")[0] for key in found[0]})
-    return {
-        name: figure([Tally(one[f"{name}:top"], one[f"{name}:bottom"], one[f"{name}:clusters"]) for one in found])
-        for name in names
-    }
+    return tallied.figures([scope.root / f"{NAME}/{arm}/seed{seed}/measured" for seed in seeds])
 
 
 STUDY = Study(NAME, "what is curation worth?", (0, 1, 2), plan, conclude)

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from nudge.data import files
 from nudge.errors import RunError, UserError
@@ -11,6 +12,11 @@ from nudge.orphans import end_with_parent
 from nudge.process import quick_imports
 
 RESULT = "result.json"
+
+
+def read(root: Path, name: str) -> Any:
+    """Return what a piece of work returned, from the folder of all tasks."""
+    return json.loads((root / name / RESULT).read_text(encoding="utf-8"))
 
 
 def main() -> None:

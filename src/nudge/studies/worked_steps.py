@@ -1,6 +1,5 @@
 """What do worked steps buy? Ways of working, and answers at once after as many steps of training or as much FLOP."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +16,15 @@ from nudge.data import arithmetic, corpora, documents, mixing, steps, tokenizer
 from nudge.data.steps import Phrases
 from nudge.data.tokens import Tokens
 from nudge.evaluation import beyond, exact_match, faithfulness, worked
-from nudge.evaluation.tallies import Figure, Tally, difference, figure
+from nudge.evaluation.tallies import Figure, Tally, difference
 from nudge.evaluation.worked import Worked
 from nudge.model import flops, saved
 from nudge.model.saved import Saved
-from nudge.studies import start, tasks, work
+from nudge.studies import start, tallied, tasks, work
 from nudge.studies.running import Scope, Study
 from nudge.studies.tasks import Done, Task, Training, Work
 
 NAME = "worked_steps"
-FILE = "tallies.npz"
 MAIN = "practised"
 EXPERIMENT = "experiment=worked_steps"
 TAMPER_SEED = 0
@@ -107,13 +105,9 @@ class AsMuchFlop(Training):
 
     def command(self, root: Path, parent: str | None) -> list[str]:
         """Return the command, with the steps."""
-        own, main = (_read(root, need) for need in self.needs)
+        own, main = (work.read(root, need) for need in self.needs)
         steps = round(main["steps"] * main["flops_a_step"] / own["flops_a_step"])
         return [*super().command(root, parent), f"trainer.max_steps={steps}"]
-
-
-def _read(root: Path, name: str) -> Any:
-    return json.loads((root / name / work.RESULT).read_text(encoding="utf-8"))
 
 
 def plan(scope: Scope) -> list[Task]:
@@ -185,12 +179,7 @@ def measure(folder: Path, model: str) -> Any:
     for group in beyond.GROUPS if further else ():
         counted = [found.question.group == group for found in further]
         tallies[f"beyond/{group}"] = Tally.share([found.right for found in further], families, counted)
-    arrays = {
-        f"{name}:{part}": getattr(tally, part)
-        for name, tally in tallies.items()
-        for part in ("top", "bottom", "clusters")
-    }
-    np.savez_compressed(folder / FILE, **arrays)
+    tallied.write(folder, tallies)
     failures = Counter(f"{answer.fact.operation}: {answer.failure}" for answer in with_steps if answer.failure)
     failures.update(f"{found.question.group}: {found.failure}" for found in further if found.failure)
     return {"failures": dict(sorted(failures.items()))}
@@ -303,12 +292,7 @@ def _failures(arm: Arm, seed: int, done: Mapping[str, Done]) -> dict[str, int]:
 
 
 def _figures(scope: Scope, arm: Arm) -> dict[str, Figure]:
-    found = [dict(np.load(scope.root / f"{arm.task(seed)}/measured" / FILE)) for seed in scope.seeds]
-    names = sorted({key.rpartition(":")[0] for key in found[0]})
-    return {
-        name: figure([Tally(one[f"{name}:top"], one[f"{name}:bottom"], one[f"{name}:clusters"]) for one in found])
-        for name in names
-    }
+    return tallied.figures([scope.root / f"{arm.task(seed)}/measured" for seed in scope.seeds])
 
 
 STUDY = Study(NAME, "what does working in steps buy?", (0, 1, 2, 3, 4), plan, conclude)
