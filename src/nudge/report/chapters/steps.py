@@ -80,35 +80,38 @@ def _panel(arms: Sequence[Told], operation: str) -> Chart:
 
 def _tampered(told: Told) -> Figure | Missing:
     """Draw what becomes of the main arm's answers when its steps are tampered with."""
-    measures = told["arms"][0]["measures"]
-    rows = [{"arm": words, **_ends(measures[key])} for key, words in TAMPERED.items() if _known(measures, key)]
-    if not rows:
-        return Missing("nothing was worked out as it was taught, so there were no steps to tamper with.")
-    words = "; ".join(f"{row['arm']} {row['mean']:.1%}" for row in rows)
-    return Figure(
-        [Chart("steps-tampered", style.finish(_intervals(rows), f"{words}.", 40 + 24 * len(rows)))],
-        f"{words[:1].upper()}{words[1:]}.",
+    return _of_main(
+        told,
+        "tampered",
+        TAMPERED,
+        "nothing was worked out as it was taught, so there were no steps to tamper with.",
         "Products and quotients of three steps and more that were worked out as taught, with a part of the steps "
         "written by somebody else; 95 % intervals over families and runs.",
-        made_by=NAME,
     )
 
 
 def _beyond(told: Told) -> Figure | Missing:
     """Draw how many questions beyond the range are answered, by the way in which they are beyond."""
     measures = told["arms"][0]["measures"]
-    keys = [key for key in measures if key.startswith(BEYOND) and _known(measures, key)]
-    rows = [{"arm": key.removeprefix(BEYOND), **_ends(measures[key])} for key in keys]
-    if not rows:
-        return Missing("no question beyond the range was asked.")
-    words = "; ".join(f"{row['arm']} {row['mean']:.1%}" for row in rows)
-    return Figure(
-        [Chart("steps-beyond", style.finish(_intervals(rows), f"{words}.", 40 + 24 * len(rows)))],
-        f"{words[:1].upper()}{words[1:]}.",
+    return _of_main(
+        told,
+        "beyond",
+        {key: key.removeprefix(BEYOND) for key in measures if key.startswith(BEYOND)},
+        "no question beyond the range was asked.",
         "Questions that lie beyond training in one way each: factors never seen together, sums of numbers above 99, "
         "counts from ten on, dividends above 99, and chains of as many sums as training has, or more.",
-        made_by=NAME,
     )
+
+
+def _of_main(told: Told, name: str, named: Mapping[str, str], lacking: str, how: str) -> Figure | Missing:
+    """Draw measures of the main arm, those that are known, under the words that name them."""
+    measures = told["arms"][0]["measures"]
+    rows = [{"arm": words, **_ends(measures[key])} for key, words in named.items() if _known(measures, key)]
+    if not rows:
+        return Missing(lacking)
+    said = "; ".join(f"{row['arm']} {row['mean']:.1%}" for row in rows)
+    drawn = style.finish(_intervals(rows), f"{said}.", 40 + 24 * len(rows))
+    return Figure([Chart(f"steps-{name}", drawn)], f"{said[:1].upper()}{said[1:]}.", how, made_by=NAME)
 
 
 def _known(measures: Told, key: str) -> bool:
