@@ -147,7 +147,7 @@ class Sender:
             if entry["untag"] in client.get_run(run).data.tags:
                 client.delete_tag(run, entry["untag"])
         elif "dataset" in entry:
-            client.log_inputs(run, [lineage.dataset_input(entry["dataset"])])
+            store.log_dataset(client, run, lineage.dataset_input(entry["dataset"]))
         elif "file" in entry:
             # One that is gone by now, say of a run that was started over, is not worth stopping all that follows.
             if (path := self._folder / entry["file"]).exists():

@@ -17,6 +17,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 import logging
 
 from filelock import FileLock
+from mlflow.entities import DatasetInput
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
@@ -141,3 +142,17 @@ def experiment_id(
             f"`mlflow experiments restore -x {found.experiment_id}` brings it back, or choose another name"
         )
     return str(found.experiment_id)
+
+
+def log_dataset(store: MlflowClient, run_id: str, used: DatasetInput) -> None:
+    """Record what a run was trained on.
+
+    MLflow looks whether it knows the data set, and then writes it: of runs that begin at the same moment, one is told
+    that there is one already (IntegrityError, as status 400). It finds the other's when it asks again.
+    """
+    try:
+        store.log_inputs(run_id, [used])
+    except MlflowException as error:
+        if error.get_http_status_code() != 400:
+            raise
+        store.log_inputs(run_id, [used])
