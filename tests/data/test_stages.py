@@ -157,11 +157,11 @@ def test_the_vocabulary_is_38_tokens(small_project: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("statement: '{left} {operation} {right}'\noperations: {}", "must use {answer} once"),
-        ("statement: '{answer} is {left} {operation} {right}'\noperations: {}", "must end with {answer}"),
-        ("statement: '{lfet} {answer}'\noperations: {}", "did you mean 'left'"),
+        ("statement: '{left} {operation} {right}'\noperations: {plus: plus}", "must use {answer} once"),
+        ("statement: '{answer} is {left} {operation} {right}'\noperations: {plus: plus}", "must end with {answer}"),
+        ("statement: '{lfet} {answer}'\noperations: {plus: plus}", "did you mean 'left'"),
         ("statement: '{left} {operation} {right} = {answer}'\noperations: {plus: plus}", "lacks a phrase for 'minus'"),
-        ("statment: x", "'statement' is missing"),
+        ("statment: x", "unknown key 'statment'"),
         ("statement: [", "not readable as YAML"),
         ("", "holds no keys"),
     ],

@@ -2,14 +2,12 @@
 
 import json
 import math
-import re
 
 from nudge import project
 from nudge.cli.ask import encode
 from nudge.config.data import DataConfig
 from nudge.config.parsing import parse
 from nudge.data import numbers, steps
-from nudge.data.steps import Phrases
 from nudge.errors import UserError
 from nudge.model import saved
 from nudge.model.filtering import Settings
@@ -33,7 +31,7 @@ def work_out(question: str, reference: str | None, as_json: bool) -> None:
     phrases = steps.phrases_of(parse(DataConfig, model.config["data"]), project.root())
     if phrases is None:
         raise UserError(f"{place} was trained without steps; `nudge train experiment=worked_steps` trains with them")
-    prompt = asked(question, phrases)
+    prompt = phrases.as_question(question)
     ids = encode(prompt, model)
     said = ""
 
@@ -64,13 +62,3 @@ def work_out(question: str, reference: str | None, as_json: bool) -> None:
         print("no answer: the model came to no end")
     else:
         print(f"= {numbers.words(answer)}")
-
-
-def asked(question: str, phrases: Phrases) -> str:
-    """Return a question as documents with steps ask it."""
-    said = re.sub(r" equals$", "", " ".join(question.split()))
-    for operation, phrase in phrases.operations.items():
-        parts = said.split(f" {phrase} ")
-        if len(parts) == 2 and None not in (found := [numbers.parse(part) for part in parts]):
-            return phrases.question(operation, *found)  # type: ignore[arg-type]
-    return said

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
-from nudge.data import arithmetic, files, numbers
+from nudge.data import arithmetic, numbers, templates
 from nudge.data.arithmetic import Fact
-from nudge.errors import UserError, did_you_mean
+from nudge.errors import UserError
 
 USER, ASSISTANT = RESERVED = ("<user>", "<assistant>")
 KEYS = ("questions", "operations", "answers", "polite", "rude", "refusal", "unknown_operations")
@@ -78,25 +77,17 @@ class Assistant:
         Raises:
             UserError: it is missing, not YAML, or lacks something; named with its place.
         """
-        content = files.read_yaml(path)
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: holds no keys; it needs {', '.join(KEYS)}")
-        for key in content:
-            if key not in KEYS:
-                raise UserError(f"{path}: unknown key '{key}'{did_you_mean(str(key), KEYS)}")
-        for key in KEYS:
-            if not content.get(key):
-                raise UserError(f"{path}: '{key}' is missing or empty")
+        content = templates.read(path, KEYS)
         questions = _phrases(path, "questions", content["questions"])
-        for number, text in enumerate(questions):
-            _check_template(path, f"questions.{number}", text, needed=ASKED, known=ASKED)
+        for number, question in enumerate(questions):
+            templates.check(f"{path}: questions.{number}", question, once=ASKED)
         return Assistant(
             questions=questions,
-            operations=_operations(path, content["operations"]),
+            operations=templates.phrases(f"{path}: operations", content["operations"], arithmetic.OPERATIONS),
             answers=_forms(path, content["answers"]),
             polite=_phrases(path, "polite", content["polite"]),
             rude=_phrases(path, "rude", content["rude"]),
-            refusal=_text(path, "refusal", content["refusal"]),
+            refusal=templates.text(f"{path}: refusal", content["refusal"]),
             unknown_operations=_phrases(path, "unknown_operations", content["unknown_operations"]),
         )
 
@@ -147,7 +138,7 @@ class Assistant:
     def _asked(self, question: str) -> dict[str, str]:
         """Return the words of a question's `left`, `operation` and `right`; none if it is asked in no known way."""
         said = " ".join(question.split())
-        found = (_pattern(template, self._fields).fullmatch(said) for template in self.questions)
+        found = (templates.pattern(template, self._fields).fullmatch(said) for template in self.questions)
         return next((match.groupdict() for match in found if match), {})
 
     def is_refusal(self, answer: str) -> bool:
@@ -156,7 +147,7 @@ class Assistant:
 
     @cached_property
     def _patterns(self) -> list[tuple[str, re.Pattern[str]]]:
-        return [(name, _pattern(form.text, self._fields)) for name, form in self.answers.items()]
+        return [(name, templates.pattern(form.text, self._fields)) for name, form in self.answers.items()]
 
     @cached_property
     def _fields(self) -> dict[str, str]:
@@ -165,52 +156,10 @@ class Assistant:
         return {"left": number, "operation": operation, "right": number, "answer": number}
 
 
-def _pattern(template: str, fields: Mapping[str, str]) -> re.Pattern[str]:
-    """Turn a template into an expression: fields take what can stand there, so that no form hides in another."""
-    parts = [
-        re.escape(literal) + (f"(?P<{name}>{fields[name]})" if name else "")
-        for literal, name, _, _ in Formatter().parse(template)
-    ]
-    return re.compile("".join(parts))
-
-
-def _text(path: Path, key: str, text: Any) -> str:
-    """Return a text with single spaces, as answers are compared."""
-    if not isinstance(text, str) or not text.strip():
-        raise UserError(f"{path}: {key} is {text!r}; it must be a text")
-    return " ".join(text.split())
-
-
 def _phrases(path: Path, key: str, phrases: Any) -> tuple[str, ...]:
     if not isinstance(phrases, list):
         raise UserError(f"{path}: '{key}' must be a list of texts, each in a line that begins with '-'")
-    return tuple(_text(path, f"{key}.{number}", phrase) for number, phrase in enumerate(phrases))
-
-
-def _check_template(path: Path, key: str, text: str, needed: tuple[str, ...], known: tuple[str, ...]) -> None:
-    try:
-        used = [field for _, field, _, _ in Formatter().parse(text) if field is not None]
-    except ValueError as error:
-        raise UserError(f"{path}: {key} {text!r}: {error}") from error
-    for field in used:
-        if field not in known:
-            raise UserError(f"{path}: {key} uses {{{field}}}{did_you_mean(field, known)}")
-    for field in known:
-        if used.count(field) > 1 or (field in needed and field not in used):
-            raise UserError(f"{path}: {key} must use {{{field}}} once, not {used.count(field)} times")
-    if text.format(**{field: f"{{{field}}}" for field in known}) != text:
-        raise UserError(f"{path}: {key} {text!r}: a field is its name in braces, as {{{known[-1]}}}, and nothing more")
-
-
-def _operations(path: Path, said: Any) -> dict[str, str]:
-    for operation in arithmetic.OPERATIONS:
-        if not isinstance(said, dict) or not isinstance(said.get(operation), str):
-            raise UserError(f"{path}: operations lacks a phrase for '{operation}'")
-    for operation in said:
-        if operation not in arithmetic.OPERATIONS:
-            near = did_you_mean(str(operation), arithmetic.OPERATIONS)
-            raise UserError(f"{path}: operations: unknown operation '{operation}'{near}")
-    return {operation: _text(path, f"operations.{operation}", phrase) for operation, phrase in said.items()}
+    return tuple(templates.text(f"{path}: {key}.{number}", phrase) for number, phrase in enumerate(phrases))
 
 
 def _forms(path: Path, content: Any) -> dict[str, Form]:
@@ -222,7 +171,7 @@ def _forms(path: Path, content: Any) -> dict[str, Form]:
             raise UserError(f"{path}: answers.{name} needs 'text' and 'weight', and nothing else")
         if not isinstance(form["weight"], int | float) or not 0 < form["weight"] < math.inf:
             raise UserError(f"{path}: answers.{name}.weight is {form['weight']!r}; it must be a number above 0")
-        text = _text(path, f"answers.{name}.text", form["text"])
-        _check_template(path, f"answers.{name}", text, needed=("answer",), known=(*ASKED, "answer"))
+        text = templates.text(f"{path}: answers.{name}.text", form["text"])
+        templates.check(f"{path}: answers.{name}", text, once=("answer",), at_most_once=ASKED)
         forms[str(name)] = Form(text, float(form["weight"]))
     return forms

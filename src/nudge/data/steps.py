@@ -4,16 +4,14 @@ How they are said is read from a file that people wrote; what they say is read b
 """
 
 import re
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from nudge.config.data import DataConfig, WorkedSource
-from nudge.data import arithmetic, files, numbers
+from nudge.data import arithmetic, numbers, templates
 from nudge.data.arithmetic import Fact
-from nudge.errors import UserError, did_you_mean
 
 Kind = Literal["say", "so", "plus", "minus", "begin", "add", "take", "enough", "short"]
 Style = Literal["down", "up", "multiples"]
@@ -159,22 +157,14 @@ class Phrases:
     """
 
     def __init__(self, path: Path) -> None:
-        content = files.read_yaml(path)
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: holds no keys; it needs {', '.join(KEYS)}")
-        for key in content:
-            if key not in KEYS:
-                raise UserError(f"{path}: unknown key '{key}'{did_you_mean(str(key), KEYS)}")
-        for key in KEYS:
-            if key not in content:
-                raise UserError(f"{path}: lacks '{key}'")
-        self.operations: dict[str, str] = _mapping(path, "operations", content["operations"], arithmetic.OPERATIONS)
-        self._steps = _mapping(path, "steps", content["steps"], get_args(Kind))
-        self._questions: dict[str, str] = {key: str(content[key]) for key in QUESTIONS}
+        content = templates.read(path, KEYS)
+        self.operations = templates.phrases(f"{path}: operations", content["operations"], arithmetic.OPERATIONS)
+        self._steps = templates.phrases(f"{path}: steps", content["steps"], get_args(Kind))
+        self._questions = {key: templates.text(f"{path}: {key}", content[key]) for key in QUESTIONS}
         for key, fields in QUESTIONS.items():
-            _check_fields(path, key, self._questions[key], fields)
+            templates.check(f"{path}: {key}", self._questions[key], once=fields)
         for key, fields in FIELDS.items():
-            _check_fields(path, f"steps.{key}", self._steps[key], fields)
+            templates.check(f"{path}: steps.{key}", self._steps[key], once=fields)
         self._patterns = [(kind, _pattern(self._steps[kind])) for kind in get_args(Kind)]
         self._mark = re.compile(rf"(?={re.escape(self._steps['say'].split()[0])} )")
 
@@ -201,11 +191,21 @@ class Phrases:
 
     def asks(self, text: str) -> bool:
         """Say whether a text is a question for steps, and nothing more."""
-        for operation in arithmetic.OPERATIONS:
-            asked = _pattern(self._questions["question"].replace("{operation}", self.operations[operation]))
-            if found := asked.fullmatch(" ".join(text.split())):
-                return None not in map(numbers.parse, found.groups())
-        return False
+        return self._asked(self._questions["question"], text) is not None
+
+    def as_question(self, text: str) -> str:
+        """Turn "six times eight", or "six times eight equals", into a question for steps; leave other texts."""
+        said = re.sub(" equals$", "", " ".join(text.split()))
+        asked = self._asked("{left} {operation} {right}", said)
+        return said if asked is None else self.question(*asked)
+
+    def _asked(self, template: str, text: str) -> tuple[str, int, int] | None:
+        for operation, phrase in self.operations.items():
+            if match := _pattern(template.replace("{operation}", phrase)).fullmatch(" ".join(text.split())):
+                left, right = (numbers.parse(match[side]) for side in ("left", "right"))
+                if left is not None and right is not None:
+                    return operation, left, right
+        return None
 
     def say(self, steps: Sequence[Step]) -> str:
         """Say steps, one after the other."""
@@ -257,34 +257,5 @@ def final(said: str) -> int | None:
     return found[-1] if found else None
 
 
-def _mapping(path: Path, key: str, content: object, names: Sequence[str]) -> dict[str, str]:
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: '{key}' is no mapping")
-    for name in content:
-        if name not in names:
-            raise UserError(f"{path}: {key}: unknown '{name}'{did_you_mean(str(name), names)}")
-    for name in names:
-        if not isinstance(content.get(name), str):
-            raise UserError(f"{path}: {key} lacks a phrase for '{name}'")
-    return content
-
-
-def _check_fields(path: Path, key: str, template: str, fields: Sequence[str]) -> None:
-    try:
-        used = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-    except ValueError as error:
-        raise UserError(f"{path}: {key} {template!r}: {error}") from error
-    for name in used:
-        if name not in fields:
-            raise UserError(f"{path}: {key} uses {{{name}}}{did_you_mean(name, fields)}")
-    for name in fields:
-        if used.count(name) != 1:
-            raise UserError(f"{path}: {key} must use {{{name}}} once, not {used.count(name)} times")
-
-
 def _pattern(template: str) -> re.Pattern[str]:
-    parts = [
-        re.escape(literal) + (f"(?P<{name}>[a-z ]+)" if name else "")
-        for literal, name, _, _ in string.Formatter().parse(template)
-    ]
-    return re.compile("".join(parts))
+    return templates.pattern(template, dict.fromkeys(templates.fields(template), "[a-z ]+"))

@@ -22,7 +22,6 @@ from nudge.model.saved import Saved
 SHOTS = (0, 1, 3)  # worked examples before the question; more leave no room for an answer
 QUESTIONS = 200  # the interval of a share is then at most ±7 points
 LONGEST = 24  # tokens of an answer
-NUMBER_WORDS = frozenset(word for number in range(1000) for word in numbers.words(number).split())
 
 Row = dict[str, Any]
 
@@ -31,7 +30,7 @@ def first_number(text: str) -> int | None:
     """Return the first whole number that a text says: its first run of number words; None if that run is no number."""
     run: list[str] = []
     for word in text.split():
-        if word in NUMBER_WORDS:
+        if word in numbers.NUMBER_WORDS:
             run.append(word)
         elif run:
             break

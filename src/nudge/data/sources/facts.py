@@ -1,17 +1,16 @@
 """The calculator's source: every arithmetic fact, said in words."""
 
-import string
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from nudge.config.data import DataConfig, FactsSource
-from nudge.data import arithmetic, files, numbers
+from nudge.data import arithmetic, numbers, templates
 from nudge.data.arithmetic import Fact
 from nudge.data.split import uniform
 from nudge.data.truth import ARITHMETIC, Known, Truth
-from nudge.errors import UserError, did_you_mean
+from nudge.errors import UserError
 
 FIELDS = ("left", "operation", "right", "answer")
 
@@ -24,41 +23,13 @@ class Phrasings:
     """
 
     def __init__(self, path: Path) -> None:
-        content = files.read_yaml(path)
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: holds no keys; it needs 'statement' and 'operations'")
-        for key, kind in (("statement", str), ("operations", dict)):
-            if not isinstance(content.get(key), kind):
-                raise UserError(f"{path}: '{key}' is missing or no {kind.__name__}")
-        for key in content:
-            if key not in ("statement", "operations"):
-                raise UserError(f"{path}: unknown key '{key}'{did_you_mean(str(key), ('statement', 'operations'))}")
-        self.statement: str = content["statement"]
-        self.operations: dict[str, str] = content["operations"]
-        self._check(path)
-        self.question = self.statement[: self.statement.index("{answer}")].rstrip()
-
-    def _check(self, path: Path) -> None:
-        try:
-            used = [name for _, name, _, _ in string.Formatter().parse(self.statement) if name is not None]
-        except ValueError as error:
-            raise UserError(f"{path}: statement {self.statement!r}: {error}") from error
-        for name in used:
-            if name not in FIELDS:
-                raise UserError(f"{path}: statement uses {{{name}}}{did_you_mean(name, FIELDS)}")
-        for name in FIELDS:
-            if used.count(name) != 1:
-                raise UserError(f"{path}: statement must use {{{name}}} once, not {used.count(name)} times")
-        if used[-1] != "answer":
+        content = templates.read(path, ("statement", "operations"))
+        self.statement = templates.text(f"{path}: statement", content["statement"])
+        templates.check(f"{path}: statement", self.statement, once=FIELDS)
+        if templates.fields(self.statement)[-1] != "answer":
             raise UserError(f"{path}: statement must end with {{answer}}, so that what stands before it is a question")
-        for operation in arithmetic.OPERATIONS:
-            if not isinstance(self.operations.get(operation), str):
-                raise UserError(f"{path}: operations lacks a phrase for '{operation}'")
-        for operation in self.operations:
-            if operation not in arithmetic.OPERATIONS:
-                raise UserError(
-                    f"{path}: unknown operation '{operation}'{did_you_mean(operation, arithmetic.OPERATIONS)}"
-                )
+        self.operations = templates.phrases(f"{path}: operations", content["operations"], arithmetic.OPERATIONS)
+        self.question = self.statement[: self.statement.index("{answer}")].rstrip()
 
     def state(self, fact: Fact) -> tuple[str, str]:
         """Say a fact; return its whole text and the beginning of it that asks."""

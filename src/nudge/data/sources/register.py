@@ -2,14 +2,13 @@
 
 import hashlib
 import re
-import string
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from nudge.config.data import DataConfig, RegisterSource
-from nudge.data import arithmetic, files, numbers
+from nudge.data import arithmetic, files, numbers, templates
 from nudge.data.arithmetic import Fact
 from nudge.errors import UserError, did_you_mean
 
@@ -52,30 +51,20 @@ class Grammar:
         for name, phrases in self._slots.items():
             if not phrases:
                 raise UserError(f"{self._path}: slot '{name}' has no phrases")
-            for phrase in phrases:
-                self._check_slots(phrase, ())
-        for text in self._sayings:
-            self._check_slots(text, NUMBERS[:2])
-        for texts in self._statements.values():
-            for text in texts:
-                used = self._check_slots(text, NUMBERS)
-                for name in NUMBERS:
-                    if used.count(name) != 1:
-                        raise UserError(
-                            f"{self._path}: {text!r} must use {{{name}}} once, not {used.count(name)} times"
-                        )
+            for number, phrase in enumerate(phrases):
+                self._check_template(f"slots.{name}.{number}", phrase)
+        for number, text in enumerate(self._sayings):
+            self._check_template(f"sayings.{number}", text, at_most_once=NUMBERS[:2])
+        for name, texts in self._statements.items():
+            for number, text in enumerate(texts):
+                self._check_template(f"statements.{name}.{number}", text, once=NUMBERS)
                 if not TAIL.fullmatch(text.split("{answer}")[1]):
                     raise UserError(f"{self._path}: {text!r} must end with {{answer}}, or with a mark after it")
 
-    def _check_slots(self, text: str, known: tuple[str, ...]) -> list[str]:
-        try:
-            used = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{self._path}: {text!r}: {error}") from error
-        for name in used:
-            if name not in known and name not in self._slots:
-                raise UserError(f"{self._path}: {text!r} uses {{{name}}}{did_you_mean(name, (*known, *self._slots))}")
-        return used
+    def _check_template(
+        self, key: str, text: str, once: tuple[str, ...] = (), at_most_once: tuple[str, ...] = ()
+    ) -> None:
+        templates.check(f"{self._path}: {key}", text, once, at_most_once, often=tuple(self._slots))
 
     def state(self, fact: Fact, key: str) -> tuple[str, str]:
         """Say a fact; return the text and what stands in it before the answer. The same key gives the same words."""
