@@ -166,7 +166,7 @@ class Phrases:
         for key, fields in FIELDS.items():
             templates.check(f"{path}: steps.{key}", self._steps[key], once=fields)
         self._patterns = [(kind, _pattern(self._steps[kind])) for kind in get_args(Kind)]
-        self._mark = re.compile(rf"(?={re.escape(self._steps['say'].split()[0])} )")
+        self._mark = re.compile(rf"(?={re.escape(self._steps['say'].split()[0])}(?: |$))")
 
     def question(self, operation: str, left: int, right: int) -> str:
         """Ask for an answer with its steps."""

@@ -102,7 +102,10 @@ def _changed(fact: Fact, right: Sequence[Step], phrases: Phrases, draw: random.R
         rests = range(fact.right, most + 1, fact.right)
         other = draw.choice([number for number in rests if number != step.answer])
         follows = (step.count or 0) + other // fact.right
-    return Tampered(fact, "changed", phrases.say([*right[:place], replace(step, answer=other)]), follows)
+    # The next step is begun: "forty" alone could be gone on with as forty five.
+    after = right[place + 1]
+    opening = phrases.opening(after, steps.FIELDS[after.kind][0])
+    return Tampered(fact, "changed", f"{phrases.say([*right[:place], replace(step, answer=other)])} {opening}", follows)
 
 
 def _noisy(step: Step, draw: random.Random) -> Step:
