@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nudge.data.tokenizer import SPECIAL
 from nudge.model.saved import Saved
 
-BATCH = 2048
+BATCH = 512
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from nudge.model.sampling import greedy
 from nudge.model.saved import Saved
 from nudge.training.losses import cross_entropy_sum
 
-BATCH = 2048
+BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def answer_all(saved: Saved, documents: list[dict[str, Any]]) -> list[Answered]:
 def loss(saved: Saved, documents: list[dict[str, Any]]) -> float:
     """Return the mean surprisal of the documents' tokens, in nats per token."""
     rows = [torch.tensor(encoding.ids) for encoding in saved.tokenizer.encode_batch([d["text"] for d in documents])]
+    rows.sort(key=len)  # texts of about one length share a batch, so that little is padded
     total, targets = 0.0, 0
     for first in range(0, len(rows), BATCH):
         tokens_BT = torch.nn.utils.rnn.pad_sequence(rows[first : first + BATCH], batch_first=True, padding_value=PAD_ID)

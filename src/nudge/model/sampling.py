@@ -19,7 +19,7 @@ from nudge.model.decoder import Attention, Block, Decoder, RotaryPositions, same
 from nudge.model.filtering import Settings, log_probabilities
 from nudge.model.generation import Continuation
 
-BATCH = 2048  # texts side by side: their keys and values take tens of MB
+BATCH = 512  # texts side by side: with four times as many, a processor's caches don't hold what they need (docs/log.md)
 PLAIN = Settings()
 
 
@@ -87,12 +87,16 @@ def sample(
     """
     uniform_BN = uniform_BN.to(model.device)
 
-    def drawn(logits_RV: Tensor, rows_R: Tensor, n: int) -> tuple[Tensor, Tensor]:
-        log_p_RV = log_probabilities(logits_RV, settings)
-        token_R = chosen(log_p_RV, uniform_BN[rows_R, n], settings)
-        return token_R, log_p_RV.gather(1, token_R[:, None]).squeeze(1)
+    def some(first: int) -> Sampled:
+        def drawn(logits_RV: Tensor, rows_R: Tensor, n: int) -> tuple[Tensor, Tensor]:
+            log_p_RV = log_probabilities(logits_RV, settings)
+            token_R = chosen(log_p_RV, uniform_BN[first + rows_R, n], settings)
+            return token_R, log_p_RV.gather(1, token_R[:, None]).squeeze(1)
 
-    return _continued(model, prompts, end, uniform_BN.shape[1], drawn)
+        return _continued(model, prompts[first : first + BATCH], end, uniform_BN.shape[1], drawn)
+
+    found = [some(first) for first in range(0, len(prompts), BATCH)]
+    return Sampled(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 @torch.no_grad()

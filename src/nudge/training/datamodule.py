@@ -17,7 +17,7 @@ from nudge.errors import UserError
 from nudge.training.batches import HeldOutBatches, ShuffledBatches, loader
 
 # Documents in one forward pass without gradients: large enough to be fast, small enough for any memory.
-HELD_OUT_BATCH = 2048
+HELD_OUT_BATCH = 512
 
 
 @dataclass(frozen=True)
