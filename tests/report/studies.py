@@ -1,6 +1,7 @@
 """Results of studies as the studies' own code concludes them, from measurements that are made up."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,17 @@ import numpy as np
 from nudge.data import raters
 from nudge.data.arithmetic import OPERATIONS
 from nudge.evaluation.best_of_n import divergence_bound
-from nudge.studies import composition, measuring, overoptimisation, question, reward_ceiling, tallied, worked_steps
+from nudge.evaluation.tallies import Tally
+from nudge.studies import (
+    composition,
+    measuring,
+    overoptimisation,
+    question,
+    reward_ceiling,
+    tallied,
+    worked_rl,
+    worked_steps,
+)
 from nudge.studies.running import Scope
 from nudge.studies.scaling import study as scaling
 from nudge.studies.scaling import sweep as scaling_sweep
@@ -38,6 +49,7 @@ def write(reports: Path, work: Path, shown: float = 0.5) -> None:
         (reward_ceiling.NAME, _reward_ceiling(scope)),
         (scaling_sweep.NAME, _scaling()),
         (worked_steps.NAME, _worked_steps(scope)),
+        (worked_rl.NAME, _worked_rl(scope)),
     ):
         content = {
             "study": name,
@@ -232,11 +244,31 @@ def _worked_steps(scope: Scope) -> dict[str, Any]:
                 names += [f"right/{name}" for name in OPERATIONS]
             if arm.name == worked_steps.MAIN:
                 names += ["changed_follows", "changed_returns", "noise_returns", "beyond/factors", "beyond/chain 12"]
-            arrays = {}
-            for name in names:
-                right = 0.6 if name in ("right/divided by", "beyond/chain 12") or name.startswith("at_once") else 1.0
-                arrays[f"{name}:top"] = (rng.uniform(size=QUESTIONS) < right).astype(np.float64)
-                arrays[f"{name}:bottom"] = np.ones(QUESTIONS)
-                arrays[f"{name}:clusters"] = np.array([f"family {place // 2}" for place in range(QUESTIONS)])
-            np.savez(folder / tallied.FILE, **arrays)
+            shares = {
+                name: 0.6 if name in ("right/divided by", "beyond/chain 12") or name.startswith("at_once") else 1.0
+                for name in names
+            }
+            _write_shares(folder, shares, rng)
     return worked_steps.conclude(scope, done)
+
+
+def _worked_rl(scope: Scope) -> dict[str, Any]:
+    """Return what is concluded of networks that learn little from a reward, nothing from chance and all from lessons."""
+    done: dict[str, Done] = {}
+    rng = np.random.default_rng(0)
+    learned = {"few": 0.3, "rl": 0.5, "random": 0.3, "own": 0.5, "taught": 1.0}
+    for seed in scope.seeds:
+        here = f"{worked_rl.NAME}/seed{seed}"
+        done |= {f"{here}/{arm}": Done("", 60.0, "c", RUN, "d" * 64) for arm in worked_rl.ARMS}
+        folder = scope.root / f"{here}/measured"
+        folder.mkdir(parents=True, exist_ok=True)
+        shares = {f"{arm}/{name}": learned[arm] for arm in worked_rl.ARMS for name in worked_rl.MEASURES}
+        _write_shares(folder, shares, rng)
+    return worked_rl.conclude(scope, done)
+
+
+def _write_shares(folder: Path, shares: Mapping[str, float], rng: np.random.Generator) -> None:
+    """Write tallies of measures that are about so large."""
+    families = [f"family {place // 2}" for place in range(QUESTIONS)]
+    drawn = {name: rng.uniform(size=QUESTIONS) < share for name, share in shares.items()}
+    tallied.write(folder, {name: Tally.share(list(right), families) for name, right in drawn.items()})

@@ -26,6 +26,7 @@ STUDIES = {
     "reward_ceiling": reading.REWARD_CEILING,
     "scaling": reading.SCALING,
     "worked_steps": reading.WORKED_STEPS,
+    "worked_rl": reading.WORKED_RL,
 }
 TALKING = ("base", "finetune", "rlhf")  # the stages whose models say something
 STAGES = (*TALKING[:2], "reward", TALKING[2])

@@ -146,6 +146,7 @@ SWEEP = {
 }
 SCALING: Shape = {**STUDIED, "verdict": VERDICT, "corpora": {"stdlib": SWEEP, "calculator": SWEEP}}
 WORKED_STEPS: Shape = {**STUDIED, "aim": {"reached": None}, "arms": [{"arm": None, "what": None, "measures": {}}]}
+WORKED_RL: Shape = {**STUDIED, "arms": [{"arm": None, "what": None, "measures": {}}]}
 CURATION_STUDY: Shape = {**STUDIED, "arms": [{"arm": None, "seeds": [None], "measures": {}}]}
 
 

@@ -14,6 +14,7 @@ MODULES = {
     "reward_ceiling": "reward_ceiling",
     "scaling": "scaling.study",
     "worked_steps": "worked_steps",
+    "worked_rl": "worked_rl",
 }
 NAMES = tuple(MODULES)
 
