@@ -253,7 +253,7 @@ def _worked_steps(scope: Scope) -> dict[str, Any]:
 
 
 def _worked_rl(scope: Scope) -> dict[str, Any]:
-    """Return what is concluded of networks that learn little from a reward, nothing from chance and all from lessons."""
+    """Return what is concluded of networks to which a reward teaches little, chance nothing and lessons all."""
     done: dict[str, Done] = {}
     rng = np.random.default_rng(0)
     learned = {"few": 0.3, "rl": 0.5, "random": 0.3, "own": 0.5, "taught": 1.0}
