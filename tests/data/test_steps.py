@@ -135,6 +135,19 @@ def test_without_steps_the_corpus_is_the_calculators(small_project: Path) -> Non
     assert set(none.mixture.weights) == {"calculator"}
 
 
+def test_each_comparison_within_a_quotient_is_practised(splits: dict[str, Rows], phrases: Phrases) -> None:
+    # "forty against fifty" failed in ninety by five, for it stood only before a difference that is held out.
+    ends = {}
+    for row in splits["train"]:
+        if row["source"] == "sharing":
+            total, divisor, *_ = numbers.found(row["prompt"])
+            said = phrases.heard(row["text"].removeprefix(row["prompt"]))
+            chain = steps.sharing(total, divisor)
+            assert len(said) == len(chain) or chain[len(said)].kind not in steps.COMPARISONS, row["text"]
+            ends[row["text"].rpartition(";")[2].strip()] = row["text"]
+    assert "; ninety minus fifty equals forty , " in ends["forty against fifty short"]
+
+
 def test_practice_is_no_quotient(splits: dict[str, Rows]) -> None:
     sharing = [numbers.found(row["prompt"]) for row in splits["train"] if row["source"] == "sharing"]
     assert len(sharing) > 1000

@@ -1,13 +1,13 @@
 """Running sums and differences of any numbers: with those of the few products alone, steps are learned by heart."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from nudge.config.data import DataConfig, PracticeSource
 from nudge.data import steps
 from nudge.data.split import uniform
-from nudge.data.steps import Phrases
+from nudge.data.steps import Phrases, Step
 
 MOST_COUNT = 40  # times that something was taken away before
 FROM_ZERO = 0.25  # of such documents, the share in which it was not
@@ -41,14 +41,23 @@ def _adding(phrases: Phrases, most: int, seed: int) -> Iterator[tuple[str, str]]
 def _sharing(phrases: Phrases, most: int, seed: int) -> Iterator[tuple[str, str]]:
     for divisor in range(2, most + 1):
         for total in range(divisor, most + 1):
-            for length, last in enumerate(steps.sharing(total, divisor), 1):
-                if last.kind in steps.COMPARISONS:
-                    continue
+            for length, last in _beginnings(steps.sharing(total, divisor)):
                 draw = uniform(f"{seed}:{total}:{divisor}:{length}")
                 count = 0 if draw < FROM_ZERO else int((draw - FROM_ZERO) / (1 - FROM_ZERO) * MOST_COUNT) + 1
                 if count or last.answer:  # else it is a quotient
                     prompt = phrases.sharing(total, divisor, count, last.answer)
                     yield f"{prompt} {phrases.say(steps.sharing(total, divisor, count)[:length])}", prompt
+
+
+def _beginnings(chain: Sequence[Step]) -> Iterator[tuple[int, Step]]:
+    """Yield the length and the last step of each beginning that takes something away.
+
+    It has the comparison after it, if there is one: else that would be seen only where the next number may be shown.
+    """
+    for length, last in enumerate(chain, 1):
+        takes = length > 1 or last.kind == "take"
+        if takes and not (length < len(chain) and chain[length].kind in steps.COMPARISONS):
+            yield length, last
 
 
 def _comparing(phrases: Phrases, most: int, seed: int) -> Iterator[tuple[str, str]]:
