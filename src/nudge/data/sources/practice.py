@@ -10,6 +10,9 @@ from nudge.data.split import uniform
 from nudge.data.steps import Phrases, Step
 
 MOST_COUNT = 40  # times that something was taken away before
+CHOICES = (
+    4  # documents of a beginning that ends in the choice of how much to take: a step in ten, and the least sure one
+)
 FROM_ZERO = 0.25  # of such documents, the share in which it was not
 
 
@@ -42,11 +45,12 @@ def _sharing(phrases: Phrases, most: int, seed: int) -> Iterator[tuple[str, str]
     for divisor in range(2, most + 1):
         for total in range(divisor, most + 1):
             for length, last in _beginnings(steps.sharing(total, divisor)):
-                draw = uniform(f"{seed}:{total}:{divisor}:{length}")
-                count = 0 if draw < FROM_ZERO else int((draw - FROM_ZERO) / (1 - FROM_ZERO) * MOST_COUNT) + 1
-                if count or last.answer:  # else it is a quotient
-                    prompt = phrases.sharing(total, divisor, count, last.answer)
-                    yield f"{prompt} {phrases.say(steps.sharing(total, divisor, count)[:length])}", prompt
+                for number in range(CHOICES if last.kind in steps.COMPARISONS else 1):
+                    draw = uniform(f"{seed}:{total}:{divisor}:{length}:{number}")
+                    count = 0 if draw < FROM_ZERO else int((draw - FROM_ZERO) / (1 - FROM_ZERO) * MOST_COUNT) + 1
+                    if count or last.answer:  # else it is a quotient
+                        prompt = phrases.sharing(total, divisor, count, last.answer)
+                        yield f"{prompt} {phrases.say(steps.sharing(total, divisor, count)[:length])}", prompt
 
 
 def _beginnings(chain: Sequence[Step]) -> Iterator[tuple[int, Step]]:
