@@ -10,9 +10,7 @@ from nudge.data.split import uniform
 from nudge.data.steps import Phrases, Step
 
 MOST_COUNT = 40  # times that something was taken away before
-CHOICES = (
-    4  # documents of a beginning that ends in the choice of how much to take: a step in ten, and the least sure one
-)
+CHOICES = 4  # documents of a beginning that ends in choosing how much to take: a rare step, and the least sure
 FROM_ZERO = 0.25  # of such documents, the share in which it was not
 
 
