@@ -127,6 +127,24 @@ def test_what_is_no_step_is_heard_as_none(phrases: Phrases) -> None:
     assert heard == [Step("begin", 12, count=8), None, None]
 
 
+@pytest.mark.parametrize(
+    ("said", "is_true"),
+    [
+        ("; five : three plus two equals five", True),
+        ("; five : three plus two equals six", False),
+        ("; five minus two equals three , one", True),
+        ("; five minus two equals two , one", False),
+        ("; forty five against fifty short", True),
+        ("; forty five against fifty enough", False),
+        ("; six : eight", True),  # it states no sum
+    ],
+)
+def test_a_step_is_true_if_what_it_states_is(said: str, is_true: bool, phrases: Phrases) -> None:
+    [step] = phrases.heard(said)
+    assert step is not None
+    assert step.is_true == is_true
+
+
 def test_without_steps_the_corpus_is_the_calculators(small_project: Path) -> None:
     none, calculator = compose(["data=worked", "data.steps=none"]).data, compose([]).data
     assert none.sources == calculator.sources

@@ -64,6 +64,15 @@ class Step:
             return None
         return Fact("plus" if self.kind in ("plus", "add") else "minus", self.left, self.right, self.answer)
 
+    @property
+    def is_true(self) -> bool:
+        """Say whether the sum, the difference or the comparison that the step states is right, if it states one."""
+        if self.kind in COMPARISONS:
+            assert self.left is not None
+            assert self.right is not None
+            return self.kind == compared(self.left, self.right).kind
+        return self.fact is None or arithmetic.compute(*self.fact[:3]) == self.answer
+
 
 def working(fact: Fact, style: Style = "down") -> list[Step]:
     """Return the steps to a fact's answer.

@@ -10,15 +10,17 @@ import numpy as np
 
 from nudge import project
 from nudge.config.composition import compose
-from nudge.config.data import DataConfig, WorkedSource
+from nudge.config.data import DataConfig, PracticeSource, WorkedSource
 from nudge.config.parsing import parse
 from nudge.data import arithmetic, corpora, documents, mixing, steps, tokenizer
+from nudge.data.filters import steps as leaking
 from nudge.data.steps import Phrases
 from nudge.data.tokens import Tokens
 from nudge.evaluation import beyond, exact_match, faithfulness, worked
 from nudge.evaluation.tallies import Figure, Tally, difference
 from nudge.evaluation.worked import Worked
 from nudge.model import flops, saved
+from nudge.model.sampling import greedy
 from nudge.model.saved import Saved
 from nudge.studies import start, tallied, tasks, work
 from nudge.studies.running import Scope, Study
@@ -42,6 +44,7 @@ MEASURES = {
     "changed_returns": "the same: the share that comes to the question's own answer all the same",
     "cut_follows": "steps left out before the last: the share that goes on from what is there",
     "cut_returns": "the same: the share that comes to the question's own answer all the same",
+    "unseen": "after a slash: practice that was dropped since it shows a family of the test: without a false step",
     "beyond": "after a slash: questions beyond the range, in one way each (src/nudge/evaluation/beyond.py)",
     "noise_returns": "every number of the steps before the last drawn at random: the share that is right all the same",
 }
@@ -174,6 +177,7 @@ def measure(folder: Path, model: str) -> Any:
         tallies[f"at_once{name}"] = Tally.share([answer.right for answer in plain], families)
         tallies |= {f"{key}{name}": tally for key, tally in _of_steps(said).items()}
     tallies |= _tampered(one, own, with_steps)
+    tallies |= _unseen(one, own, corpus)
     further = _beyond(one, own, corpus / "train.parquet")
     families = [found.question.asked for found in further]
     for group in beyond.GROUPS if further else ():
@@ -183,6 +187,30 @@ def measure(folder: Path, model: str) -> Any:
     failures = Counter(f"{answer.fact.operation}: {answer.failure}" for answer in with_steps if answer.failure)
     failures.update(f"{found.question.group}: {found.failure}" for found in further if found.failure)
     return {"failures": dict(sorted(failures.items()))}
+
+
+def _unseen(one: Saved, data: DataConfig, curated: Path) -> dict[str, Tally]:
+    """Have chains worked out that hold a sum of the test's families: thousands, where there are few quotients."""
+    phrases = _counting_down(data)
+    if phrases is None:
+        return {}
+    asked = {row["family"] for row in documents.read(curated / "test.parquet").to_pylist()}
+    rows = [
+        (row["source"], row["prompt"], shown[0])
+        for row in documents.read(curated.parent / "dropped.parquet").to_pylist()
+        if _knows(one, row["text"])
+        if (shown := [family for family in leaking.families(row["text"]) if family in asked])
+    ]
+    tallies = {}
+    for name in (name for name, source in data.sources.items() if isinstance(source, PracticeSource)):
+        own = [(prompt, family) for source, prompt, family in rows if source == name]
+        if own:
+            prompts = [tokenizer.prompt_ids(one.tokenizer, prompt) for prompt, _ in own]
+            said = greedy(one.model, prompts, tokenizer.END_ID, one.model.config.context)
+            heard = [phrases.heard(one.tokenizer.decode(list(each.ids))) if each.ended else [None] for each in said]
+            right = [all(step is not None and step.is_true for step in every) for every in heard]
+            tallies[f"unseen/{name}"] = Tally.share(right, [family for _, family in own])
+    return tallies
 
 
 def _beyond(one: Saved, data: DataConfig, train: Path) -> list[beyond.Found]:
