@@ -3,7 +3,6 @@
 One of the controls is an arm of the study of compositions, which is run along.
 """
 
-import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +13,12 @@ import numpy as np
 from nudge import project
 from nudge.config.data import DataConfig
 from nudge.config.parsing import parse
-from nudge.data import asking, chat, corpora, documents, files, rubric
-from nudge.data.arithmetic import Fact
+from nudge.data import asking, chat, corpora, documents, rubric
 from nudge.data.tokenizer import prompt_ids
 from nudge.evaluation import best_of_n
+from nudge.evaluation.assistant import fact_of
 from nudge.model import saved
-from nudge.studies import composition, measuring, start, tasks, verdict
+from nudge.studies import composition, examples, measuring, start, tasks, verdict
 from nudge.studies.measuring import HARD
 from nudge.studies.running import Scope, Study
 from nudge.studies.tasks import Done, Task, Training, Work
@@ -58,8 +57,7 @@ def _of_seed(scope: Scope, seed: int) -> list[Task]:
         return start.training(scope, f"{here}/{arm}", seed, tuned, *told, steps=None, needs=needs)
 
     def supervised(arm: str, before: str, steps: int) -> Training:
-        examples = (scope.root / before / "examples.jsonl").relative_to(project.root()).as_posix()
-        told = ("stage=finetune", f"stage.examples={examples}", GENTLE)
+        told = ("stage=finetune", examples.override(scope.root / before), GENTLE)
         return start.training(scope, f"{here}/{arm}", seed, tuned, *told, steps=steps, needs=(tuned, before))
 
     judge = tasks.model(scope.root, f"{here}/reward")
@@ -104,7 +102,7 @@ def choose(folder: Path, model: str, reward: str, seed: int, most: int | None = 
     best = best_of_n.choose(measuring.scores(reward, assistant, tuned, drawn))
     chosen = [(row, answers[place]) for row, answers, place in zip(asked, drawn.answers, best, strict=True)]
     kept = [(row, one) for row, one in chosen if one.ended and one.text]
-    _write(folder, [row | {"text": f"{row['prompt']} {one.text}"} for row, one in kept])
+    examples.write(folder, [row | {"text": f"{row['prompt']} {one.text}"} for row, one in kept])
     right = float(np.mean([rubric.gold(assistant, one.question, one.text, one.expected).right > 0 for _, one in kept]))
     return {"examples": len(kept), "right": right, "gold": float(drawn.gold_PN[np.arange(len(best)), best].mean())}
 
@@ -119,24 +117,18 @@ def teach(folder: Path, model: str, seed: int, most: int | None = None) -> Any:
     lessons = []
     for _ in range(most or LESSONS):
         row = drawing.choice(hard if drawing.random() < SHARE_OF_HARD else facts)
-        fact = Fact(*(row[key] for key in Fact._fields))
+        fact = fact_of(row)
         forms = assistant.forms(fact)
         form = drawing.choices(list(forms), [assistant.answers[name].weight for name in forms])[0]
         prompt = chat.prompt_of(drawing.choice(assistant.asks(fact.left, fact.operation, fact.right)))
         lessons.append(row | {"prompt": prompt, "text": f"{prompt} {forms[form]}"})
-    _write(folder, lessons)
+    examples.write(folder, lessons)
     return {"examples": len(lessons)}
 
 
 def _training(model: str, made_by: Mapping[str, Any]) -> tuple[list[dict[str, Any]], DataConfig]:
     curated = corpora.of_model(made_by, Path(model)) / "curated"
     return documents.read(curated / "train.parquet").to_pylist(), parse(DataConfig, made_by["data"])
-
-
-def _write(folder: Path, rows: list[dict[str, Any]]) -> None:
-    keys = ("prompt", "text", "operation", "left", "right")
-    lines = [json.dumps({key: row[key] for key in keys}) for row in rows]
-    files.write_text(folder / "examples.jsonl", "\n".join(lines) + "\n")
 
 
 def conclude(scope: Scope, done: Mapping[str, Done]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Two controls: a reward by chance, which can teach nothing, and fine-tuning on ta
 learn. And what RL does without its name: fine-tuning on those of the model's own answers that are right.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,15 @@ import torch
 from nudge import project
 from nudge.config.data import DataConfig
 from nudge.config.parsing import parse
-from nudge.data import corpora, documents, files, steps
-from nudge.data.arithmetic import Fact
+from nudge.data import corpora, documents, steps
 from nudge.data.steps import Phrases
 from nudge.data.tokenizer import END_ID, prompt_ids
 from nudge.evaluation import worked
+from nudge.evaluation.assistant import fact_of
 from nudge.evaluation.tallies import Figure, Tally, difference
 from nudge.model import sampling, saved
 from nudge.model.saved import Saved
-from nudge.studies import start, tallied, tasks
+from nudge.studies import examples, start, tallied, tasks
 from nudge.studies.running import Scope, Study
 from nudge.studies.tasks import Done, Task, Training, Work
 
@@ -91,8 +90,7 @@ def _of_seed(scope: Scope, seed: int) -> list[Task]:
         return trained(arm, *told, needs=(begin,))
 
     def supervised(arm: str, before: str) -> Training:
-        examples = (scope.root / before / "examples.jsonl").relative_to(project.root()).as_posix()
-        told = ("stage=finetune", f"stage.examples={examples}", "trainer.batch_size=64", "optimizer.lr=0.002")
+        told = ("stage=finetune", examples.override(scope.root / before), "trainer.batch_size=64", "optimizer.lr=0.002")
         return trained(arm, *told, needs=(begin, before))
 
     models = {arm: tasks.model(scope.root, f"{here}/{arm}") for arm in ARMS}
@@ -125,7 +123,7 @@ def choose(folder: Path, model: str, seed: int, most: int | None = None) -> Any:
         for text in [_first_right(some)]
         if text is not None
     ]
-    _write(folder, [row | {"text": f"{row['prompt']} {text}"} for row, text in kept] or rows[:1])
+    examples.write(folder, [row | {"text": f"{row['prompt']} {text}"} for row, text in kept] or rows[:1])
     right = [said for some in answers for said, _ in some if said.right]
     return {"examples": len(kept), "of": len(rows), "lucky": sum(one.failure is not None for one in right)}
 
@@ -137,7 +135,7 @@ def _first_right(some: Sequence[tuple[worked.Worked, str]]) -> str | None:
 def teach(folder: Path, model: str, most: int | None = None) -> Any:
     """Write the taught working to each training question."""
     rows, _ = _asked(saved.load(project.root() / model), model, "train", most)
-    _write(folder, rows)
+    examples.write(folder, rows)
     return {"examples": len(rows)}
 
 
@@ -154,11 +152,11 @@ def measure(folder: Path, models: Mapping[str, str], most: int | None = None) ->
     return {"questions": len(rows)}
 
 
-def _tallies(one: Saved, rows: Sequence[Mapping[str, Any]], phrases: Phrases) -> dict[str, Tally]:
+def _tallies(one: Saved, rows: Sequence[dict[str, Any]], phrases: Phrases) -> dict[str, Tally]:
     families = [row["family"] for row in rows]
     prompts = [prompt_ids(one.tokenizer, row["prompt"]) for row in rows]
     surest = [
-        worked.read(_fact(row), one.tokenizer.decode(list(said.ids)), said.ended, phrases)
+        worked.read(fact_of(row), one.tokenizer.decode(list(said.ids)), said.ended, phrases)
         for row, said in zip(rows, sampling.greedy(one.model, prompts, END_ID, MAX_NEW), strict=True)
     ]
     drawn = [[said for said, _ in some] for some in _drawn(one, rows, phrases, max(TRIES), seed=0)]
@@ -192,7 +190,7 @@ def _asked(one: Saved, model: str, split: str, most: int | None) -> tuple[list[d
 
 
 def _drawn(
-    one: Saved, rows: Sequence[Mapping[str, Any]], phrases: Phrases, count: int, seed: int
+    one: Saved, rows: Sequence[dict[str, Any]], phrases: Phrases, count: int, seed: int
 ) -> list[list[tuple[worked.Worked, str]]]:
     """Draw workings of each question at temperature 1; return them read, with their texts."""
     prompts = [prompt_ids(one.tokenizer, row["prompt"]) for row in rows for _ in range(count)]
@@ -202,21 +200,11 @@ def _drawn(
     texts = one.tokenizer.decode_batch([ids for ids, _ in found])
     return [
         [
-            (worked.read(_fact(row), texts[at], found[at][1], phrases), texts[at])
+            (worked.read(fact_of(row), texts[at], found[at][1], phrases), texts[at])
             for at in range(place * count, (place + 1) * count)
         ]
         for place, row in enumerate(rows)
     ]
-
-
-def _fact(row: Mapping[str, Any]) -> Fact:
-    return Fact(*(row[key] for key in Fact._fields))
-
-
-def _write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    keys = ("prompt", "text", "operation", "left", "right")
-    lines = [json.dumps({key: row[key] for key in keys}) for row in rows]
-    files.write_text(folder / "examples.jsonl", "\n".join(lines) + "\n")
 
 
 def conclude(scope: Scope, done: Mapping[str, Done]) -> dict[str, Any]:
