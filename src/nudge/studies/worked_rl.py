@@ -76,7 +76,7 @@ def _of_seed(scope: Scope, seed: int) -> list[Task]:
     model = tasks.model(scope.root, begin)
     few = {"most": 16} if scope.quick else {}
     small = _small() if scope.quick else ()
-    same = ("data=worked", "model=calculator", "model.context=168", *ALONE, *small)
+    same = ("data=worked", "model=worked", *ALONE, *small)
     from_it = (f"stage.init_from={model}", "tokenizer=inherited", f"tokenizer.folder={model}", f"seed={seed}")
 
     def trained(arm: str, *overrides: str, needs: tuple[str, ...]) -> Training:
