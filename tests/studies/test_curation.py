@@ -1,27 +1,17 @@
 """What curation is worth, by the real command on a tiny corpus: every process, and the report that others read."""
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 from nudge.config.composition import compose
 from nudge.studies import curation
 from nudge.studies.running import Scope
-from tests.conftest import REPOSITORY, runner
+from tests.studies.quick import run_study
 
 
 def test_the_command_trains_and_measures_raw_and_curated_on_as_many_tokens(tmp_path: Path) -> None:
-    for name in ("conf", "data"):
-        shutil.copytree(REPOSITORY / name, tmp_path / name)
-    for name in ("dvc.yaml", "data.dvc"):
-        shutil.copy(REPOSITORY / name, tmp_path / name)
-    where = {"NUDGE_PROJECT": str(tmp_path), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    run = runner(tmp_path)
-    done = run("nudge", "study", "curation", "--quick", "--seeds", "0", "--jobs", "1", **where)
-    assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "outputs/studies-quick/curation/report.json").read_text())
+    report, _ = run_study(tmp_path, "curation")
     arms = {arm["arm"]: arm for arm in report["arms"]}
     assert list(arms) == ["curated", "raw"]
     for arm in arms.values():

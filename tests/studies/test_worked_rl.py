@@ -1,27 +1,18 @@
 """What a reward on the answer alone makes of steps, by the real command on a tiny corpus: every process, every arm."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nudge.studies import worked_rl
-from tests.conftest import REPOSITORY, runner
+from tests.studies.quick import run_study
 
 
 def test_the_command_learns_from_rewards_and_from_lessons(tmp_path: Path) -> None:
-    for name in ("conf", "data"):
-        shutil.copytree(REPOSITORY / name, tmp_path / name)
-    for name in ("dvc.yaml", "data.dvc"):
-        shutil.copy(REPOSITORY / name, tmp_path / name)
-    where = {"NUDGE_PROJECT": str(tmp_path), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    done = runner(tmp_path)("nudge", "study", "worked_rl", "--quick", "--seeds", "0", "--jobs", "1", **where)
-    assert done.returncode == 0, done.stderr
+    report, done = run_study(tmp_path, "worked_rl")
     assert "does not answer" not in done.stderr, "MLflow refuses names with an @"
-    report = json.loads((tmp_path / "outputs/studies-quick/worked_rl/report.json").read_text())
     arms = {arm["arm"]: arm for arm in report["arms"]}
     assert list(arms) == ["few", "rl", "random", "own", "taught"]
     for name, arm in arms.items():

@@ -1,8 +1,6 @@
 """What worked steps buy, by the real command on a tiny corpus: every process, and arms that differ in what they say."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,18 +10,11 @@ from nudge.config.data import PracticeSource, WorkedSource
 from nudge.data import arithmetic
 from nudge.studies import worked_steps
 from nudge.studies.running import Scope
-from tests.conftest import REPOSITORY, runner
+from tests.studies.quick import run_study
 
 
 def test_the_command_trains_and_measures_ways_of_working(tmp_path: Path) -> None:
-    for name in ("conf", "data"):
-        shutil.copytree(REPOSITORY / name, tmp_path / name)
-    for name in ("dvc.yaml", "data.dvc"):
-        shutil.copy(REPOSITORY / name, tmp_path / name)
-    where = {"NUDGE_PROJECT": str(tmp_path), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    done = runner(tmp_path)("nudge", "study", "worked_steps", "--quick", "--seeds", "0", "--jobs", "1", **where)
-    assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "outputs/studies-quick/worked_steps/report.json").read_text())
+    report, _ = run_study(tmp_path, "worked_steps")
     arms = {arm["arm"]: arm for arm in report["arms"]}
     assert list(arms) == ["practised", "at_once", "at_once_flops", "multiples"]
     main = arms["practised"]
