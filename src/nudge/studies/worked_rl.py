@@ -42,7 +42,7 @@ ALONE = ("~data.sources.worked_sums", "~data.mixture.weights.worked_sums")  # su
 TRIES = (1, 4, 16, 64)
 SAMPLES = 8  # answers of which a right one is kept: as many as a group of GRPO has
 MAX_NEW = 150  # tokens; the longest working has 151 with its end token
-STEPS = {"rl": 100, "random": 100, "own": 100, "taught": 100}
+STEPS = 100  # of each arm after the first
 LEARNING = (
     "algorithm.prompts_per_iteration=64",
     "algorithm.group=8",
@@ -80,7 +80,7 @@ def _of_seed(scope: Scope, seed: int) -> list[Task]:
     from_it = (f"stage.init_from={model}", "tokenizer=inherited", f"tokenizer.folder={model}", f"seed={seed}")
 
     def trained(arm: str, *overrides: str, needs: tuple[str, ...]) -> Training:
-        count = 4 if scope.quick else STEPS[arm]
+        count = 4 if scope.quick else STEPS
         # The last weights count, whatever validation finds.
         length = (f"trainer.max_steps={count}", f"trainer.val_every_n_steps={count}", "schedule.warmup_steps=1")
         return Training(f"{here}/{arm}", (*overrides, *same, *from_it, *length, "callbacks.samples.prompts=[]"), needs)
