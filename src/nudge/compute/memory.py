@@ -79,9 +79,9 @@ def memory(config: schema.Config, work: Workload) -> Memory:
     stored = weights * precision.stored // divided
     state = optimizer_elements(config.optimizer, work.shape) * precision.stored // divided
     kept = 2 * stored + state
-    positions = work.largest_rows * work.context
+    positions = round(work.largest_rows * work.context)
     saved = activations(config, work.shape, positions)
-    held_out = work.validation_largest_rows * work.context * in_passing(work.shape, precision)
+    held_out = work.validation_largest_rows * work.validation_context * in_passing(work.shape, precision)
     # Gradients and weights before the step are compared after it: a copy, and the differences.
     compared = 2 * stored
     step = in_training(config, work.shape, positions, stored, state)
@@ -125,8 +125,12 @@ def activations(config: schema.Config, shape: Shape, positions: int) -> int:
 
 
 def norm(shape: Shape, precision: Precision) -> int:
-    """Count what a norm keeps of a position: its input, the input's scale, the normalised input; and its output."""
-    return precision.exact * (2 * shape.width + 1) + precision.computed * shape.width
+    """Count what a norm keeps of a position: its scale, what it is before the gain; and its output.
+
+    Of fewer bits than it computes with, autograd keeps the wider input too.
+    """
+    wide = 2 if precision.stored < precision.exact else 1
+    return precision.exact * (wide * shape.width + 1) + precision.computed * shape.width
 
 
 def of_layer(shape: Shape, precision: Precision, context: int, dropout: float) -> dict[str, int]:

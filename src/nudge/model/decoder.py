@@ -17,33 +17,10 @@ from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from nudge.config.schema import ModelConfig
+from nudge.model.norm import RMSNorm
+from nudge.model.rotary import RotaryPositions
 
 PARTS = ("embeddings", "attention", "mlp", "output")
-
-
-class RotaryPositions(nn.Module):
-    """Rotate queries and keys by an angle that grows with position (Su et al. 2021, arXiv:2104.09864).
-
-    Args:
-        head_width: E.
-        positions: how many there are at most.
-        theta: the base of the angles' frequencies.
-    """
-
-    def __init__(self, head_width: int, positions: int, theta: float) -> None:
-        super().__init__()
-        frequency_E2 = theta ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
-        angle_TE = torch.outer(torch.arange(positions, dtype=torch.float32), frequency_E2).repeat(1, 2)
-        self.cos_T1E: Tensor
-        self.sin_T1E: Tensor
-        self.register_buffer("cos_T1E", angle_TE.cos()[:, None], persistent=False)
-        self.register_buffer("sin_T1E", angle_TE.sin()[:, None], persistent=False)
-
-    def forward(self, x_BTHE: Tensor) -> Tensor:
-        T, dtype = x_BTHE.shape[1], x_BTHE.dtype
-        first, second = x_BTHE.chunk(2, dim=-1)
-        turned_BTHE = torch.cat((-second, first), dim=-1)
-        return x_BTHE * self.cos_T1E[:T].to(dtype) + turned_BTHE * self.sin_T1E[:T].to(dtype)
 
 
 class Attention(nn.Module):
@@ -95,9 +72,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.input_layernorm = RMSNorm(config.width, eps=config.norm_eps)
         self.self_attn = Attention(config)
-        self.post_attention_layernorm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.width, eps=config.norm_eps)
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -113,7 +90,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(vocabulary, config.width)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.norm = RMSNorm(config.width, eps=config.norm_eps)
         # A document fills the context with all its tokens but the end, which is only predicted; who looks inside the
         # model reads the end token too, one position further.
         self.rotary = RotaryPositions(config.width // config.heads, config.context + 1, config.rope_theta)

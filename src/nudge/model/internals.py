@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nudge.model.decoder import Attention, Block, Decoder, RotaryPositions
+from nudge.model.decoder import Attention, Block, Decoder
+from nudge.model.rotary import RotaryPositions
 
 Edit = Callable[[Tensor], Tensor]  # takes the tensor of a site, returns what stands there instead
 

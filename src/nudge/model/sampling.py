@@ -15,9 +15,10 @@ from torch import Tensor
 
 from nudge.data.tokenizer import PAD_ID
 from nudge.errors import UserError
-from nudge.model.decoder import Attention, Block, Decoder, RotaryPositions, same_document
+from nudge.model.decoder import Attention, Block, Decoder, same_document
 from nudge.model.filtering import Settings, log_probabilities
 from nudge.model.generation import Continuation
+from nudge.model.rotary import RotaryPositions
 
 BATCH = 512  # texts side by side: with four times as many, a processor's caches don't hold what they need (docs/log.md)
 PLAIN = Settings()
