@@ -244,6 +244,7 @@ def _worked_steps(scope: Scope) -> dict[str, Any]:
                 names += [f"right/{name}" for name in OPERATIONS]
             if arm.name == worked_steps.MAIN:
                 names += ["changed_follows", "changed_returns", "noise_returns", "beyond/factors", "beyond/chain 12"]
+                names += ["unseen/adding", "unseen/sharing"]
             shares = {
                 name: 0.6 if name in ("right/divided by", "beyond/chain 12") or name.startswith("at_once") else 1.0
                 for name in names

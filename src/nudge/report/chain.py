@@ -1,7 +1,7 @@
 """The chain from raw text to an assistant, read from disk in one place; what is not there is absent or None."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from nudge.data.ratings import Rating
 from nudge.model import saved
 from nudge.model.saved import Saved
 from nudge.report import reading
+from nudge.report.chapter import Figure, Missing
 
 STUDIES = {
     "rlhf_question": reading.QUESTION,
@@ -75,6 +76,10 @@ class Chain:
     def lacks(self, stage: str) -> str:
         """Say what to run where a stage's measures are not there."""
         return NOT_SCORED if stage in self.folders else NOT_THERE.format(stage)
+
+    def of_study(self, name: str, draw: Callable[[Mapping[str, Any]], Figure | Missing]) -> Figure | Missing:
+        """Draw what a study has found; if it was not run, say how to."""
+        return Missing(NOT_STUDIED.format(name)) if name not in self.studies else draw(self.studies[name])
 
     @cached_property
     def phrases(self) -> Assistant | None:

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import altair as alt
 import numpy as np
 
 from nudge.report import style
-from nudge.report.chain import NOT_STUDIED
-from nudge.report.chapter import Chapter, Chart, Figure, Missing, Table
+from nudge.report.chapter import Chapter, Chart, Figure, Table
 from nudge.report.evidence import Evidence
 
 NAME = "overoptimisation"
@@ -22,14 +22,14 @@ Told = Mapping[str, Any]
 
 def chapter(evidence: Evidence) -> Chapter:
     """Draw proxy and gold against the distance from the start, by how many pairs the reward model learned from."""
-    told = evidence.chain.studies.get(NAME)
-    lacking = Missing(NOT_STUDIED.format(NAME))
+    chain = evidence.chain
+    told = chain.studies.get(NAME)
     return Chapter(
         "Too much of a good thing",
         NAME,
         {
-            **{way: lacking if told is None else _way(told, way) for way in WAYS},
-            "turning": lacking if told is None else _turning(told),
+            **{way: chain.of_study(NAME, partial(_way, way=way)) for way in WAYS},
+            "turning": chain.of_study(NAME, _turning),
         },
         {"rater": told and told["rater"], "sizes": told and [row["pairs"] for row in told["sizes"]]},
         made_by=[NAME] if NAME in evidence.made else [],

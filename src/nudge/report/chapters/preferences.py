@@ -8,7 +8,7 @@ import altair as alt
 from nudge.data.raters import COIN, SLIP
 from nudge.data.ratings import Rating
 from nudge.report import style
-from nudge.report.chain import NOT_STUDIED, Chain
+from nudge.report.chain import Chain
 from nudge.report.chapter import Chapter, Chart, Figure, Missing, Table
 from nudge.report.chapters import reinforcement
 from nudge.report.evidence import Evidence
@@ -36,7 +36,7 @@ def chapter(evidence: Evidence) -> Chapter:
             "agreement": _agreement(chain),
             "reward": _reward(chain),
             "calibration": _calibration(chain),
-            "ceilings": _ceilings(chain),
+            "ceilings": chain.of_study("reward_ceiling", _ceilings),
             **reinforcement.curves(chain),
         },
         {
@@ -204,11 +204,8 @@ def _beside_ceilings(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     return chart
 
 
-def _ceilings(chain: Chain) -> Figure | Missing:
+def _ceilings(told: Mapping[str, Any]) -> Figure:
     """Draw how near reward models come to their ceilings, one for each rate of slips."""
-    told = chain.studies.get("reward_ceiling")
-    if told is None:
-        return Missing(NOT_STUDIED.format("reward_ceiling"))
     rows = told["flip_rates"]
     chart = _beside_ceilings([row["own"] | {"rater": row["trained_on"]} for row in rows])
     said = "; ".join(

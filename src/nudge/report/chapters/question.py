@@ -6,8 +6,7 @@ from typing import Any
 import altair as alt
 
 from nudge.report import style
-from nudge.report.chain import NOT_STUDIED
-from nudge.report.chapter import Chapter, Chart, Figure, Missing, Table
+from nudge.report.chapter import Chapter, Chart, Figure, Table
 from nudge.report.evidence import Evidence
 
 ARMS = {  # as the study names them, and what they are
@@ -25,15 +24,15 @@ Told = Mapping[str, Any]
 
 def chapter(evidence: Evidence) -> Chapter:
     """Show the verdict with its checks, behaviour and capability of each arm, and the experiment on compositions."""
-    told, composed = (evidence.chain.studies.get(name) for name in ("rlhf_question", "composition"))
-    lacking = Missing(NOT_STUDIED.format("rlhf_question"))
+    chain = evidence.chain
+    told, composed = (chain.studies.get(name) for name in ("rlhf_question", "composition"))
     return Chapter(
         "Does it add a capability?",
         "question",
         {
-            "arms": lacking if told is None else _arms(told),
-            "curves": lacking if told is None else _curves(told),
-            "composition": Missing(NOT_STUDIED.format("composition")) if composed is None else _composition(composed),
+            "arms": chain.of_study("rlhf_question", _arms),
+            "curves": chain.of_study("rlhf_question", _curves),
+            "composition": chain.of_study("composition", _composition),
         },
         {
             "verdict": told and told["verdict"],

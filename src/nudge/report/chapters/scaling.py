@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import altair as alt
 import numpy as np
 
 from nudge.report import style
-from nudge.report.chain import NOT_STUDIED
-from nudge.report.chapter import Chapter, Chart, Figure, Missing, Table
+from nudge.report.chapter import Chapter, Chart, Figure, Table
 from nudge.report.evidence import Evidence
 
 NAME = "scaling"
@@ -25,14 +25,14 @@ Told = Mapping[str, Any]
 
 def chapter(evidence: Evidence) -> Chapter:
     """Show each corpus's losses with the law fitted to them, the run that was foretold, and the constants."""
-    told = evidence.chain.studies.get(NAME)
-    lacking = Missing(NOT_STUDIED.format(NAME))
+    chain = evidence.chain
+    told = chain.studies.get(NAME)
     return Chapter(
         "What would more weights buy?",
         NAME,
         {
-            **{name: lacking if told is None else _sweep(told["corpora"][name], name) for name in CORPORA},
-            "constants": lacking if told is None else _constants(told),
+            **{name: chain.of_study(NAME, partial(_sweep, name=name)) for name in CORPORA},
+            "constants": chain.of_study(NAME, _constants),
         },
         {
             "verdicts": told and {CORPORA[name]: told["corpora"][name]["verdict"] for name in CORPORA},
@@ -57,8 +57,9 @@ def _law(fit: Told, weights: float, tokens: float) -> float:
     return float(E + A * weights**-alpha + B * tokens**-beta)
 
 
-def _sweep(told: Told, name: str) -> Figure:
+def _sweep(study: Told, name: str) -> Figure:
     """Draw a corpus's losses against tokens and against FLOP, and what the law leaves of them."""
+    told = study["corpora"][name]
     runs = [run for run in told["runs"] if run["role"] in ("fit", "held_out")]
     fit, said = told["foretold"]["fit"], told["foretold"]["loss"]
     titles = {"tokens": "Loss by tokens", "flops": "Loss by arithmetic"}

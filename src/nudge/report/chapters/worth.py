@@ -6,7 +6,6 @@ from typing import Any
 import altair as alt
 
 from nudge.report import style
-from nudge.report.chain import NOT_STUDIED
 from nudge.report.chapter import Chart, Figure, Missing, Table
 from nudge.report.evidence import Evidence
 
@@ -27,9 +26,10 @@ Told = Mapping[str, Any]
 
 def worth(evidence: Evidence) -> Figure | Missing:
     """Draw what models of raw, curated and almost curated text know, and what they give away."""
-    told = evidence.chain.studies.get(NAME)
-    if told is None:
-        return Missing(NOT_STUDIED.format(NAME))
+    return evidence.chain.of_study(NAME, _worth)
+
+
+def _worth(told: Told) -> Figure:
     arms = told["arms"]
     known = SHARES | BITS
     present = [name for name in known if any(_has(arm, name) for arm in arms)]
