@@ -34,7 +34,7 @@ def test_the_optimisers_products_are_those_that_torch_counts(overrides: tuple[st
 def test_a_run_is_its_steps() -> None:
     # Padding is computed as tokens are; micro-batches and devices divide a step and add nothing to it.
     config = compose()
-    work = Workload(Shape.of(config.model, 38), 32, 100, 10, 200, 10, 4, 5, 5, 32)
+    work = Workload(Shape.of(config.model, 38), 32, 100, 10, 200, 10, 4, 5, 5)
     counted = arithmetic(config, work)
     assert counted.step == pytest.approx(training_flops_per_token(config.model, 38) * 320)
     assert counted.training == 100 * counted.step

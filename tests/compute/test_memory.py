@@ -59,7 +59,7 @@ def test_memory_is_what_torch_allocates(
     measured = bytes_of_step(config, vocabulary, batch, tmp_path)
     shape, rows = Shape.of(config.model, vocabulary), len(batch["inputs"])
     positions = rows * config.model.context
-    taken = memory(config, Workload(shape, config.model.context, 1, rows, 1, rows, 1, 1, 1, config.model.context))
+    taken = memory(config, Workload(shape, config.model.context, 1, rows, 1, rows, 1, 1, 1))
     assert taken.weights == measured.weights
     assert taken.gradients == measured.gradients
     # AdamW keeps a count of steps with each weight, too.

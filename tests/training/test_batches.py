@@ -80,20 +80,6 @@ def test_micro_batches_and_processes_share_the_global_batch(tokens: Tokens, accu
     assert parts == pairs(whole, tokens)
 
 
-def test_short_documents_are_not_padded_to_the_longest(tokens: Tokens) -> None:
-    # One long document a step used to give all others rows of the whole context, and attention over it.
-    ids = np.concatenate([tokens.ids, np.full(100, 3, np.uint16)])
-    with_long = Tokens(ids, np.append(tokens.starts, len(ids)), np.append(tokens.answers, 1))
-    batches = ShuffledBatches(with_long, 128, len(with_long), 2, seed=0, world_size=3)
-    short, long = islice(batches, 2)
-    assert short["inputs"].shape[1] < long["inputs"].shape[1] == 99
-    documents = [set(batch["documents"].flatten().tolist()) - {-1} for batch in (short, long)]
-    lengths = with_long.lengths
-    assert max(lengths[list(documents[0])]) <= min(lengths[list(documents[1])])
-    few = ShuffledBatches(with_long, 128, 12, 4, seed=0, rank=2, world_size=3)
-    assert all((batch["documents"] >= 0).any() for batch in islice(few, 40)), "a process has nothing to do"
-
-
 def test_a_batch_larger_than_the_split_repeats_documents() -> None:
     # Dropping the incomplete batch of a small split used to leave zero batches and a "finished" run (nanodet #486).
     tokens = Tokens(np.arange(3, 12, dtype=np.uint16), np.array([0, 3, 6, 9]), np.zeros(3, np.int64))

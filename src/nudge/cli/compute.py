@@ -153,7 +153,7 @@ def _weights(found: dict[str, Any]) -> tuple[Table, str]:
         table.add_row(part, f"{count:,}")
     used = work["targets"] / work["rows"] / work["context"]
     return table, (
-        f"{work['steps']:,} steps of {work['rows']:,.0f} rows × {work['context']:.0f} positions; {used:.0%} of them "
+        f"{work['steps']:,} steps of {work['rows']:,.0f} rows × {work['context']} positions; {used:.0%} of them "
         f"predict a token, {_amount(work['tokens'])} in all"
     )
 

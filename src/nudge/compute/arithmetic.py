@@ -49,12 +49,12 @@ def arithmetic(config: schema.Config, work: Workload) -> Arithmetic:
     """Count the FLOPs of a run."""
     positions = work.rows * work.context
     per_position = work.shape.forward_flops(work.context)
-    held_out = (work.validations + 1) * work.validation_rows * work.validation_context
+    held_out_positions = (work.validations + 1) * work.validation_rows * work.context
     return Arithmetic(
         forward={part: flops * positions for part, flops in per_position.items()},
         causal_scores=work.shape.forward_flops(work.context, causal=True)["scores"] * positions,
         optimizer=optimizer_flops(config.optimizer, work.shape),
-        validation=held_out * sum(work.shape.forward_flops(work.validation_context).values()),
+        validation=held_out_positions * sum(per_position.values()),
         steps=work.steps,
     )
 

@@ -1,10 +1,7 @@
 """What a configuration gives the machine to do: rows of tokens in a step, steps in a run, validations between them."""
 
-import math
 from dataclasses import dataclass
 from itertools import chain, islice
-
-import numpy as np
 
 from nudge.config.schema import Config
 from nudge.config.stages import FinetuneStage, PretrainStage
@@ -25,7 +22,7 @@ class Workload:
 
     Attributes:
         shape: the network's.
-        context: positions in a row; where micro-batches have rows of their own length, of the mean position's row.
+        context: positions in a row.
         steps: optimiser steps.
         rows: in an optimiser step, over all devices and micro-batches; a mean.
         targets: tokens that a step predicts; the other positions of its rows are padding. A mean.
@@ -33,11 +30,10 @@ class Workload:
         validations: during training; one more stands before the first step.
         validation_rows: in one validation.
         validation_largest_rows: most rows in one forward pass of a validation.
-        validation_context: positions in such a row.
     """
 
     shape: Shape
-    context: float
+    context: int
     steps: int
     rows: float
     targets: float
@@ -45,7 +41,6 @@ class Workload:
     validations: int
     validation_rows: int
     validation_largest_rows: int
-    validation_context: int
 
 
 def check(config: Config) -> None:
@@ -78,19 +73,15 @@ def workload(config: Config) -> Workload:
     devices = settings.devices * settings.num_nodes
     batches: list[Batch] = list(islice(corpus.train_dataloader(), SAMPLED * settings.accumulate))
     loaders = [corpus.val_dataloader()] if is_text else corpus.val_dataloader()
-    sizes = np.array([batch["inputs"].shape for batch in batches])
-    positions = sizes.prod(axis=1)
-    context = float((positions * sizes[:, 1]).sum() / positions.sum())
     held_out = [len(batch["inputs"]) for batch in chain.from_iterable(loaders)]
     return Workload(
         shape=Shape.of(config.model, corpus.tokenizer.get_vocab_size()),
-        context=context,
+        context=config.model.context,
         steps=settings.max_steps,
-        rows=float(positions.sum()) / SAMPLED / context,
+        rows=sum(len(batch["inputs"]) for batch in batches) / SAMPLED,
         targets=sum(batch["targets_in_step"] for batch in batches) / len(batches),
-        largest_rows=math.ceil(positions.max() / context / devices),
+        largest_rows=-(-max(len(batch["inputs"]) for batch in batches) // devices),
         validations=settings.max_steps // min(settings.val_every_n_steps, settings.max_steps),
         validation_rows=sum(held_out),
         validation_largest_rows=-(-max(held_out) // devices),
-        validation_context=config.model.context,
     )

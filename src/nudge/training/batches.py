@@ -14,8 +14,6 @@ from nudge.config.stages import LossOn
 from nudge.data.tokenizer import PAD_ID
 from nudge.data.tokens import Tokens
 
-SHORT_ROW = 48  # positions; with 32 padding takes what attention saves, and with 64 attention saves less (docs/log.md)
-
 
 class Batch(TypedDict):
     """Documents packed into rows, several in one.
@@ -85,12 +83,11 @@ class ShuffledBatches(IterableDataset[Batch]):
     """Endless training batches, in the order that `Order` gives.
 
     Every process computes the same global batch of `batch_size` documents and takes its own part, so that the
-    division among devices and micro-batches changes nothing about the optimisation. The documents of a micro-batch are
-    of like length, in rows that are little longer: what attention costs grows with the length of a row.
+    division among devices and micro-batches changes nothing about the optimisation.
 
     Args:
         tokens: the training split.
-        context: positions in a row of an undivided step, the most that a row may have.
+        context: positions in a row.
         batch_size: documents per optimiser step.
         accumulate: micro-batches per optimiser step.
         seed: chooses the orders.
@@ -126,15 +123,10 @@ class ShuffledBatches(IterableDataset[Batch]):
         while True:
             step, part = divmod(micro, self.accumulate)
             documents = self.order.of_step(step)
-            lengths = self.tokens.starts[documents + 1] - self.tokens.starts[documents]
-            targets = int((lengths - self._firsts[documents]).sum())
-            together, context = documents, self.context
-            if self.accumulate > 1:
-                together = documents[_of_like_length(lengths, self.accumulate, self.world_size)[part]]
-                longest = int((self.tokens.starts[together + 1] - self.tokens.starts[together]).max()) - 1
-                context = min(context, max(longest, SHORT_ROW))
-            own = together[self.rank :: self.world_size]
-            yield packed(self.tokens, own, context, targets, self._firsts[own])
+            ends = self.tokens.starts[documents + 1] - self.tokens.starts[documents]
+            targets = int((ends - self._firsts[documents]).sum())
+            own = documents[self.rank + self.world_size * part :: self.world_size * self.accumulate]
+            yield packed(self.tokens, own, self.context, targets, self._firsts[own])
             micro += stride
 
 
@@ -161,15 +153,6 @@ class HeldOutBatches(IterableDataset[Batch]):
             firsts = self._firsts[documents]
             targets = int((self.tokens.lengths[documents] - firsts).sum())
             yield packed(self.tokens, documents, self.context, targets, firsts)
-
-
-def _of_like_length(lengths: NDArray[np.int64], parts: int, least: int) -> list[NDArray[np.int64]]:
-    """Divide documents into parts of about as many tokens, the shortest first, each of at least `least` documents."""
-    by_length = np.argsort(lengths, kind="stable")
-    before = np.cumsum(lengths[by_length]) - lengths[by_length]
-    part = np.arange(1, parts)
-    cuts = np.searchsorted(before, lengths.sum() * part / parts)
-    return np.split(by_length, np.clip(cuts, least * part, len(lengths) - least * (parts - part)))
 
 
 def packed(
