@@ -27,6 +27,10 @@ def test_the_norm_is_torchs_and_its_gradient_is_that_of_the_formula(random: torc
         return torch.func.functional_call(own, {"weight": weight}, (x_BTD,))
 
     assert torch.autograd.gradcheck(normed, (x_BTD.requires_grad_(), own.weight))
+    assert torch.autograd.gradcheck(normed, (x_BTD[0, 0].detach().requires_grad_(), own.weight)), "without rows"
+    (slope_BTD,) = torch.autograd.grad(own(x_BTD).square().sum(), x_BTD, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):  # and no wrong number
+        slope_BTD.sum().backward()
 
 
 @pytest.mark.parametrize("heads", [1, 3])

@@ -220,6 +220,7 @@ def test_a_full_disk_fails_the_run_and_room_lets_it_go_on(
 def test_a_folder_that_is_gone_fails_the_run(small_project: Path, tmp_path: Path) -> None:
     run = Training(small_project, tmp_path / "run").reach(60)
     run.process.send_signal(signal.SIGSTOP)  # or it may save in between, and make the folder again
+    os.waitpid(run.process.pid, os.WUNTRACED)
     (run.run_dir / "checkpoints").rename(tmp_path / "checkpoints")
     (run.run_dir / "checkpoints").write_text("no folder any more")
     run.process.send_signal(signal.SIGCONT)

@@ -79,9 +79,9 @@ def memory(config: schema.Config, work: Workload) -> Memory:
     stored = weights * precision.stored // divided
     state = optimizer_elements(config.optimizer, work.shape) * precision.stored // divided
     kept = 2 * stored + state
-    positions = round(work.largest_rows * work.context)
+    positions = work.largest_rows * work.context
     saved = activations(config, work.shape, positions)
-    held_out = work.validation_largest_rows * work.validation_context * in_passing(work.shape, precision)
+    held_out = work.validation_largest_rows * work.context * in_passing(work.shape, precision)
     # Gradients and weights before the step are compared after it: a copy, and the differences.
     compared = 2 * stored
     step = in_training(config, work.shape, positions, stored, state)

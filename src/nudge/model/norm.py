@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class RMSNorm(nn.RMSNorm):
@@ -14,10 +15,8 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x_D: Tensor) -> Tensor:
         # A GPU has a kernel for it, a compiler makes one, and fewer bits than these want a wider sum.
-        plain = (
-            x_D.device.type != "cpu" or torch.compiler.is_compiling() or x_D.dtype not in (torch.float32, torch.float64)
-        )
-        if plain:
+        exact = x_D.dtype == self.weight.dtype in (torch.float32, torch.float64)
+        if not exact or x_D.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x_D)
         normed_D: Tensor = _Normed.apply(x_D, self.weight, self.eps)  # type: ignore[no-untyped-call]
         return normed_D
@@ -34,8 +33,9 @@ class _Normed(torch.autograd.Function):
         return y_D * weight
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dz_D: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
         y_D, scale_1, weight = ctx.saved_tensors
         each_D = dz_D * y_D
         mean_1 = (each_D @ weight).div_(-len(weight)).unsqueeze(-1)
-        return (dz_D * weight).addcmul_(y_D, mean_1).mul_(scale_1), each_D.flatten(0, -2).sum(0), None
+        return (dz_D * weight).addcmul_(y_D, mean_1).mul_(scale_1), each_D.reshape(-1, len(weight)).sum(0), None

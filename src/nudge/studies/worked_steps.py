@@ -44,7 +44,7 @@ MEASURES = {
     "changed_returns": "the same: the share that comes to the question's own answer all the same",
     "cut_follows": "steps left out before the last: the share that goes on from what is there",
     "cut_returns": "the same: the share that comes to the question's own answer all the same",
-    "unseen": "after a slash: practice that was dropped since it shows a family of the test: without a false step",
+    "unseen": "after a slash: practice dropped since it shows a sum or difference of the test: without a false step",
     "beyond": "after a slash: questions beyond the range, in one way each (src/nudge/evaluation/beyond.py)",
     "noise_returns": "every number of the steps before the last drawn at random: the share that is right all the same",
 }
@@ -190,7 +190,7 @@ def measure(folder: Path, model: str) -> Any:
 
 
 def _unseen(one: Saved, data: DataConfig, curated: Path) -> dict[str, Tally]:
-    """Have chains worked out that hold a sum of the test's families: thousands, where there are few quotients."""
+    """Have chains worked out that hold a sum or difference of the test's families, of which there are thousands."""
     phrases = _counting_down(data)
     if phrases is None:
         return {}
@@ -199,7 +199,7 @@ def _unseen(one: Saved, data: DataConfig, curated: Path) -> dict[str, Tally]:
         (row["source"], row["prompt"], shown[0])
         for row in documents.read(curated.parent / "dropped.parquet").to_pylist()
         if _knows(one, row["text"])
-        if (shown := [family for family in leaking.families(row["text"]) if family in asked])
+        if (shown := [family for family in leaking.families(row["text"]) if family in asked and "+" in family])
     ]
     tallies = {}
     for name in (name for name, source in data.sources.items() if isinstance(source, PracticeSource)):

@@ -13,7 +13,7 @@ from nudge.report.evidence import Evidence
 NAME, REWARDED = "worked_steps", "worked_rl"
 WITH, AT_ONCE = "with steps", "at once"
 BEYOND = "beyond/"
-UNSEEN = {"unseen/adding": "added up", "unseen/sharing": "taken away", "unseen/comparing": "compared"}
+UNSEEN = {"unseen/adding": "added up", "unseen/sharing": "taken away"}
 TAMPERED = {
     "changed_follows": "a result changed: goes on from it",
     "changed_returns": "a result changed: right all the same",
@@ -90,8 +90,8 @@ def _unseen(told: Told) -> Figure | Missing:
         "unseen",
         UNSEEN,
         "no practice was held out.",
-        "Practice that training left out since it shows a family of the test: thousands of chains, where there are few "
-        "quotients; counted is each of which every step is true. 95 % intervals over families and runs.",
+        "Practice that training left out since a step of it shows a sum or difference of the test; counted is each "
+        "chain of which every step is true. 95 % intervals over families and runs.",
     )
 
 
