@@ -108,6 +108,9 @@ def test_a_product_counts_its_left_factor_if_that_is_a_digit(phrases: Phrases) -
     assert phrases.say(steps.working(Fact("times", 3, 12, 36))) == expected
     assert phrases.say(steps.working(Fact("times", 12, 3, 36))) == expected
     assert phrases.say(steps.working(Fact("times", 3, 2, 6))).startswith("; three : two ; two : two plus two")
+    # Eight ones are counted in as many sums as eight eights, and 7 + 1 is held out.
+    assert phrases.say(steps.working(Fact("times", 8, 1, 8))) == "; one : eight"
+    assert phrases.say(steps.working(Fact("times", 1, 8, 8))) == "; one : eight"
 
 
 def test_a_quotient_takes_ten_times_the_divisor_while_it_can(phrases: Phrases) -> None:

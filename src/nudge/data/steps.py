@@ -118,9 +118,10 @@ def _upwards_by_tens(total: int, divisor: int) -> list[Step]:
 def counted(left: int, right: int) -> tuple[int, int]:
     """Return which factor is counted, and which is added so many times: six times eight is six eights.
 
-    The left one, if it is a digit: which of two is smaller would be one thing more to know.
+    The left one, if it is a digit: which of two is smaller would be one thing more to know. But a one on the right:
+    there is nothing to work out.
     """
-    return (left, right) if left <= MOST_TIMES else (right, left)
+    return (left, right) if left <= MOST_TIMES and right != 1 else (right, left)
 
 
 def running(start: int, count: int, addend: int) -> list[Step]:
