@@ -12,6 +12,7 @@ from nudge.config.composition import compose
 from nudge.data.steps import Phrases
 from nudge.errors import UserError
 from nudge.evaluation.evaluate import evaluate
+from nudge.model import saved
 from nudge.training.train import train
 from tests.conftest import TINY, read_json, runner
 
@@ -115,7 +116,10 @@ def test_reinforcement_learns_from_the_final_answer_alone(model: Path, in_projec
     last = dict(zip(lines[0].split(","), lines[-1].split(","), strict=True))
     right, *rewards = (float(last[f"val/{name}"]) for name in ("exact_match", "reward/gold", "reward/proxy"))
     assert rewards == [pytest.approx(right)] * 2
-    assert 0.2 < right <= 1, "it began with what it had learned"
+    assert 0 <= right <= 1  # of the five questions that are held out here, often none
+    before, after = (saved.load(folder).model.state_dict() for folder in (model, tmp_path / "model"))
+    moved = [float((after[name] - weight).norm() / weight.norm()) for name, weight in before.items()]
+    assert 0 < max(moved) < 0.5, "it began with what it had learned"
 
 
 def test_what_it_can_not_read_is_one_clear_line(model: Path, in_project: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.conftest import environment
 
@@ -25,6 +25,7 @@ FLAGS = [
     "--disable-sync",
 ]
 SLOW = 60_000  # ms; the first page load of the UI takes several seconds on two busy cores
+expect.set_options(timeout=SLOW)
 
 
 @contextmanager

@@ -49,7 +49,9 @@ def adding() -> tuple[Decoder, Decoder, Questions]:
     for network in (untrained, model):
         network.initialise(torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.003, weight_decay=0.0)
-    for _ in range(400):
+    for step in range(2000):  # how many it takes depends on how a processor rounds
+        if step % 50 == 0 and answered(model, questions).float().mean() > 0.99:
+            break
         logits_BTV = model(questions.tokens_BT)
         F.cross_entropy(logits_BTV.flatten(0, 1), questions.next_BT.flatten(), ignore_index=PAD_ID).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
