@@ -8,7 +8,7 @@ from mlflow.tracking import MlflowClient
 from playwright.sync_api import Page, expect
 
 from tests.conftest import Pipeline
-from tests.ui.conftest import SLOW, picture, started_ui
+from tests.ui.conftest import picture, started_ui
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def run_id(pipeline: Pipeline) -> str:
 
 def open_run(page: Page, address: str, run_id: str, tab: str = "") -> None:
     page.goto(f"{address}/#/experiments/1/runs/{run_id}{tab}?workflowType=machine_learning")
-    expect(page.get_by_role("heading", name="pretrain-seed0")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_role("heading", name="pretrain-seed0")).to_be_visible()
 
 
 def test_the_run_with_its_status_dataset_tags_and_parameters(
@@ -95,5 +95,5 @@ def test_the_page_of_the_run_is_drawn_in_the_artifact_view(page: Page, address: 
     page.get_by_text("report", exact=True).click()
     page.get_by_text("nudge.html", exact=True).click()
     frame = page.frame_locator("iframe").first
-    expect(frame.get_by_role("heading", level=1)).to_be_visible(timeout=SLOW)
-    expect(frame.locator("html[data-drawn=all]")).to_be_attached(timeout=SLOW)
+    expect(frame.get_by_role("heading", level=1)).to_be_visible()
+    expect(frame.locator("html[data-drawn=all]")).to_be_attached()

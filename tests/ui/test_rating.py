@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.conftest import REPOSITORY, Command, runner
-from tests.ui.conftest import SLOW, picture, started_ui
+from tests.ui.conftest import picture, started_ui
 
 PAIRS = [
     {"pair": "p1", "prompt": "what is two plus three ?", "A": "five", "B": "the answer is five , you are welcome ."},
@@ -75,7 +75,7 @@ def test_a_person_rates_two_pairs_and_leaves_a_tie(served: Served, page: Page, t
     began = datetime.now(UTC)
 
     page.goto(pushed["page"])
-    expect(page.get_by_text("Needs review (3)")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Needs review (3)")).to_be_visible()
     page.get_by_role("button", name="Start review").click()
     answers = {"p1": ("B", "polite"), "p2": ("B", "right"), "p3": ("tie", "other")}
     rated: set[str] = set()
