@@ -65,7 +65,7 @@ class Shape:
             "output": 0 if self.tied else self.vocabulary * self.width,
         }
 
-    def forward_flops(self, context: float, causal: bool = False) -> dict[str, float]:
+    def forward_flops(self, context: int, causal: bool = False) -> dict[str, float]:
         """Count the floating-point operations of one forward pass over one position, by part.
 
         Attention scores and their mixture count each pair of positions, as the matrix products that compute them do

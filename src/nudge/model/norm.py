@@ -1,6 +1,6 @@
 """RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467), its gradient on a CPU written out: in half of autograd's time.
 
-Shape suffixes as in `decoder.py`; … stands for any dimensions before the width.
+Shape suffixes as in `decoder.py`; here only the last dimension is named, and 1 where there is one number for all of it.
 """
 
 from typing import Any
