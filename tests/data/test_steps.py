@@ -169,6 +169,18 @@ def test_each_comparison_within_a_quotient_is_practised(splits: dict[str, Rows],
     assert "; ninety minus fifty equals forty , " in ends["forty against fifty short"]
 
 
+def test_practice_in_adding_begins_as_a_product_does(splits: dict[str, Rows], phrases: Phrases) -> None:
+    # "nine times two" was begun with "; two : two": no more than the few products showed which factor is counted.
+    adding = [row for row in splits["train"] if row["source"] == "adding"]
+    assert len(adding) > 10_000
+    for row in adding:
+        left, right, start = numbers.found(row["prompt"])
+        product = steps.working(Fact("times", left, right, left * right))
+        begin, *sums = phrases.heard(row["text"].removeprefix(row["prompt"]))
+        assert begin == Step("begin", start, count=product[0].count), row["text"]
+        assert [(one.count, one.right) for one in sums if one] == [(one.count, one.right) for one in product[1:]]
+
+
 def test_practice_is_no_quotient(splits: dict[str, Rows]) -> None:
     sharing = [numbers.found(row["prompt"]) for row in splits["train"] if row["source"] == "sharing"]
     assert len(sharing) > 1000

@@ -36,14 +36,14 @@ def test_each_group_is_beyond_in_its_own_way(groups: dict[str, list[Question]]) 
 
 
 def test_chains_are_as_long_as_they_say_and_stay_within_the_range(groups: dict[str, list[Question]]) -> None:
-    # A model that counts the other factor would have a short chain; so the first sum is written for it.
+    # A model that counts the other factor would have a short chain; so the first step is written for it.
     for count in (9, 10, 11, 12, 13):
         for one in groups[f"chain {count}"]:
             assert len(one.right) == count - 1
             assert one.right[-1].answer == one.answer <= TRAINED
-            start, _, addend = numbers.found(one.asked)
-            assert one.answer == start + count * addend
-            assert one.written.startswith(f"; {numbers.words(count)} : {numbers.words(start)} plus")
+            _, addend, start = numbers.found(one.asked)
+            assert one.answer == start + (count - 1) * addend
+            assert one.written == f"; {numbers.words(count)} : {numbers.words(start)}"
 
 
 def test_what_was_trained_on_is_not_asked(groups: dict[str, list[Question]], phrases: Phrases) -> None:

@@ -6,6 +6,7 @@ How they are said is read from a file that people wrote; what they say is read b
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -33,7 +34,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 }
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "question": ("left", "operation", "right"),
-    "running": ("start", "left", "right"),
+    "running": ("left", "right", "start"),
     "sharing": ("left", "right", "count", "end"),
     "comparing": ("left", "right"),
 }
@@ -93,7 +94,7 @@ def working(fact: Fact, style: Style = "down") -> list[Step]:
     count, addend = counted(left, right)
     if style == "down":
         if operation == "times":
-            return [Step("begin", addend, count=count), *running(addend, count - 1, addend)]
+            return running(addend, count, addend)
         return sharing(left, right)
     reached = _upwards(count, addend) if operation == "times" else _upwards_by_tens(left, right)
     if style == "multiples":
@@ -102,8 +103,7 @@ def working(fact: Fact, style: Style = "down") -> list[Step]:
 
 
 def _upwards(count: int, addend: int) -> list[Step]:
-    sums = running(addend, count - 1, addend)
-    return [Step("begin", addend, count=1), *(replace(step, count=2 + place) for place, step in enumerate(sums))]
+    return [replace(step, count=place) for place, step in enumerate(running(addend, count, addend), 1)]
 
 
 def _upwards_by_tens(total: int, divisor: int) -> list[Step]:
@@ -125,10 +125,18 @@ def counted(left: int, right: int) -> tuple[int, int]:
 
 
 def running(start: int, count: int, addend: int) -> list[Step]:
-    """Return the steps that add a number so many times, counted down to one: a stop that is always the same."""
-    return [
-        Step("add", start + (done + 1) * addend, start + done * addend, addend, count - done) for done in range(count)
+    """Return the steps that count a number so many times, down to one: a stop that is always the same.
+
+    Args:
+        start: what stands for it the first time; in a product the number itself.
+        count: how often it is counted, the first time included.
+        addend: the number.
+    """
+    sums = [start + done * addend for done in range(count)]
+    added = [
+        Step("add", after, before, addend, count - 1 - done) for done, (before, after) in enumerate(pairwise(sums))
     ]
+    return [Step("begin", start, count=count), *added]
 
 
 def sharing(total: int, divisor: int, count: int = 0) -> list[Step]:
@@ -184,10 +192,10 @@ class Phrases:
             left=numbers.words(left), operation=self.operations[operation], right=numbers.words(right)
         )
 
-    def running(self, start: int, left: int, right: int) -> str:
-        """Ask for a number and so many times another."""
+    def running(self, left: int, right: int, start: int) -> str:
+        """Ask for a product in which another number stands for the first time."""
         return self._questions["running"].format(
-            start=numbers.words(start), left=numbers.words(left), right=numbers.words(right)
+            left=numbers.words(left), right=numbers.words(right), start=numbers.words(start)
         )
 
     def sharing(self, total: int, divisor: int, count: int, end: int) -> str:

@@ -22,7 +22,7 @@ GROUPS = {
     "counts": "products of two factors above nine: counted from ten and more, which no product is",
     "dividends": "quotients of dividends above 99",
     **{
-        f"chain {count}": f"{count} numbers added up within the range, after a first sum that was written for the model"
+        f"chain {count}": f"a number counted {count} times within the range, the first step written for the model"
         for count in (9, 10, 11, 12, 13)
     },
 }
@@ -74,10 +74,10 @@ def _of(group: str, phrases: Phrases) -> Iterator[Question]:
     if group.startswith("chain"):
         count = int(group.split()[1])
         for addend in range(2, TRAINED // count + 1):  # ones are not counted
-            for start in range(1, TRAINED - count * addend + 1):
+            for start in range(1, TRAINED - (count - 1) * addend + 1):
                 # By itself it would count the other factor, if this one is no digit.
                 first, *others = steps.running(start, count, addend)
-                asked = phrases.running(start, count, addend)
+                asked = phrases.running(count, addend, start)
                 yield Question(group, asked, phrases.say([first]), others, others[-1].answer)
         return
     for left in range(2, TRAINED + 1):

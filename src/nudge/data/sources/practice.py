@@ -33,9 +33,9 @@ def _adding(phrases: Phrases, most: int, seed: int) -> Iterator[tuple[str, str]]
     for left in range(1, most + 1):
         for right in range(1, most + 1):
             count, addend = steps.counted(left, right)
-            if count <= steps.MOST_TIMES:
-                for start in range(1, most - count * addend + 1):
-                    prompt = phrases.running(start, left, right)
+            if 1 < count <= steps.MOST_TIMES:
+                for start in range(1, most - (count - 1) * addend + 1):
+                    prompt = phrases.running(left, right, start)
                     yield f"{prompt} {phrases.say(steps.running(start, count, addend))}", prompt
 
 
