@@ -16,7 +16,11 @@ from tests.studies.quick import run_study
 def test_the_command_trains_and_measures_ways_of_working(tmp_path: Path) -> None:
     report, _ = run_study(tmp_path, "worked_steps")
     arms = {arm["arm"]: arm for arm in report["arms"]}
-    assert list(arms) == ["practised", "at_once", "at_once_flops", "multiples"]
+    assert list(arms) == ["practised", "at_once", "at_once_flops", "brief", "multiples"]
+    assert {name: arm["against"] for name, arm in arms.items()} == {
+        name: "brief" if name in ("brief", "multiples") else "practised" for name in arms
+    }
+    assert {name for name, arm in arms.items() if not arm["differences"]} == {"practised", "brief"}
     main = arms["practised"]
     assert {name.partition("/")[0] for name in main["measures"]} == set(report["measures"])
     assert set(arms["at_once"]["measures"]) == {"at_once", *(f"at_once/{name}" for name in arithmetic.OPERATIONS)}
@@ -31,10 +35,10 @@ def test_the_command_trains_and_measures_ways_of_working(tmp_path: Path) -> None
 
 def test_arms_of_equal_flop_have_it(tmp_path: Path) -> None:
     # Documents with steps are several times as long: with as many steps of training, short ones would be shortchanged.
-    for name, flops in (("own", 10.0), ("main", 35.0)):
+    for name, flops in (("own", 10.0), ("other", 35.0)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "result.json").write_text(json.dumps({"steps": 100, "flops_a_step": flops}))
-    command = worked_steps.AsMuchFlop("run", ("seed=0",), ("own", "main")).command(tmp_path, None)
+    command = worked_steps.AsMuchFlop("run", ("seed=0",), ("own", "other")).command(tmp_path, None)
     assert "trainer.max_steps=350" in command
 
 
@@ -49,6 +53,7 @@ def test_each_arm_differs_from_the_main_one_in_what_its_name_says(tmp_path: Path
 
     assert {name: practised(name) for name in arms if practised(name)} == {
         "practised": {"adding", "sharing", "comparing"},
+        "brief": {"adding", "sharing", "comparing"},
         "adding": {"adding"},
     }
     assert {name: styles(name) for name in arms if styles(name) != {"down"}} == {

@@ -1,4 +1,4 @@
-"""What do worked steps buy? Ways of working, and answers at once after as many steps of training or as much FLOP."""
+"""What do worked steps buy? Answers at once after as many steps of training or as much FLOP; ways of working."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,10 +27,11 @@ from nudge.studies.running import Scope, Study
 from nudge.studies.tasks import Done, Task, Training, Work
 
 NAME = "worked_steps"
-MAIN = "practised"
+MAIN, BRIEF = "practised", "brief"
 EXPERIMENT = "experiment=worked_steps"
 TAMPER_SEED = 0
-QUICK_OPERANDS, QUICK_ARMS = 20, 4  # and all that follows is small
+BRIEF_STEPS = 1000  # a third of the recipe's, for the ways of working that it grew from and for itself beside them
+QUICK_OPERANDS, QUICK_STEPS, QUICK_ARMS = 20, 4, (MAIN, "at_once", "at_once_flops", BRIEF, "multiples")
 AIM = 0.99  # of each operation's held-out questions, in each seed
 PRACTICE = ("adding", "sharing", "comparing")
 
@@ -44,7 +45,7 @@ MEASURES = {
     "changed_returns": "the same: the share that comes to the question's own answer all the same",
     "cut_follows": "steps left out before the last: the share that goes on from what is there",
     "cut_returns": "the same: the share that comes to the question's own answer all the same",
-    "unseen": "after a slash: practice dropped since it shows a sum or difference of the test: without a false step",
+    "unseen": "after a slash: documents dropped since they show a sum or difference of the test: without a false step",
     "beyond": "after a slash: questions beyond the range, in one way each (src/nudge/evaluation/beyond.py)",
     "noise_returns": "every number of the steps before the last drawn at random: the share that is right all the same",
 }
@@ -57,12 +58,14 @@ class Arm(NamedTuple):
         name: of its folder.
         what: in words.
         overrides: typed after `nudge train`.
-        flops: whether it is trained with as much FLOP as the main arm, or for as many steps.
+        against: name of the arm that it is compared with; its own, if others are compared with it.
+        flops: whether it is trained with as much FLOP as that one, or for as many steps.
     """
 
     name: str
     what: str
     overrides: tuple[str, ...]
+    against: str = MAIN
     flops: bool = True
 
     def task(self, seed: int) -> str:
@@ -77,16 +80,22 @@ def arms(scope: Scope) -> list[Arm]:
         style: tuple(f"data.sources.{name}.style={style}" for name in ("worked", "worked_sums"))
         for style in ("multiples", "up")
     }
+    count = QUICK_STEPS if scope.quick else BRIEF_STEPS
+
+    def brief(name: str, what: str, *overrides: str) -> Arm:
+        return Arm(name, f"a third: {what}", (*same, f"trainer.max_steps={count}", *overrides), BRIEF)
+
     every = [
         Arm(MAIN, "counted down, quotients taken away; practice in both", same),
         Arm("at_once", "answers at once, as many steps of training", (*same, "data.steps=none"), flops=False),
         Arm("at_once_flops", "answers at once, as much FLOP", (*same, "data.steps=none")),
-        Arm("multiples", "a list of multiples, then the answer", (*same, *styled["multiples"], *_without(*PRACTICE))),
-        Arm("up", "sums counted up, then the answer", (*same, *styled["up"], *_without(*PRACTICE))),
-        Arm("down", "counted down, the answer not said again; no practice", (*same, *_without(*PRACTICE))),
-        Arm("adding", "the same, with practice in adding up alone", (*same, *_without("sharing", "comparing"))),
+        brief(BRIEF, "counted down, with practice"),
+        brief("multiples", "a list of multiples, then the answer", *styled["multiples"], *_without(*PRACTICE)),
+        brief("up", "sums counted up, then the answer", *styled["up"], *_without(*PRACTICE)),
+        brief("down", "counted down, no practice", *_without(*PRACTICE)),
+        brief("adding", "counted down, practice in adding up", *_without("sharing", "comparing")),
     ]
-    return every[:QUICK_ARMS] if scope.quick else every
+    return [arm for arm in every if arm.name in QUICK_ARMS] if scope.quick else every
 
 
 def _without(*sources: str) -> list[str]:
@@ -101,15 +110,15 @@ def _small() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class AsMuchFlop(Training):
-    """A run of as many steps as take the FLOP that the main arm takes in those of the configuration.
+    """A run of as many steps as take the FLOP that another arm takes in those of its configuration.
 
-    It needs two corpora: its own, and the main arm's.
+    It needs two corpora: its own, and the other arm's.
     """
 
     def command(self, root: Path, parent: str | None) -> list[str]:
         """Return the command, with the steps."""
-        own, main = (work.read(root, need) for need in self.needs)
-        steps = round(main["steps"] * main["flops_a_step"] / own["flops_a_step"])
+        own, other = (work.read(root, need) for need in self.needs)
+        steps = round(other["steps"] * other["flops_a_step"] / own["flops_a_step"])
         return [*super().command(root, parent), f"trainer.max_steps={steps}"]
 
 
@@ -118,13 +127,13 @@ def plan(scope: Scope) -> list[Task]:
     every = arms(scope)
     planned: list[Task] = []
     for arm in every:
-        corpus, main = f"{NAME}/{arm.name}/corpus", f"{NAME}/{MAIN}/corpus"
+        corpus, against = (f"{NAME}/{name}/corpus" for name in (arm.name, arm.against))
         planned.append(Work(corpus, make, {"overrides": list(arm.overrides)}))
         for seed in scope.seeds:
             run, overrides = f"{arm.task(seed)}/pretrain", (*arm.overrides, f"seed={seed}")
             arguments = {"model": tasks.model(scope.root, run)}
             planned += [
-                AsMuchFlop(run, overrides, (corpus, main)) if arm.flops else Training(run, overrides, (corpus,)),
+                AsMuchFlop(run, overrides, (corpus, against)) if arm.flops else Training(run, overrides, (corpus,)),
                 Work(f"{arm.task(seed)}/measured", measure, arguments, (run,)),
             ]
     return planned
@@ -202,7 +211,7 @@ def _unseen(one: Saved, data: DataConfig, curated: Path) -> dict[str, Tally]:
         if (shown := [family for family in leaking.families(row["text"]) if family in asked and "+" in family])
     ]
     tallies = {}
-    for name in (name for name, source in data.sources.items() if isinstance(source, PracticeSource)):
+    for name in (name for name, source in data.sources.items() if isinstance(source, PracticeSource | WorkedSource)):
         own = [(prompt, family) for source, prompt, family in rows if source == name]
         if own:
             prompts = [tokenizer.prompt_ids(one.tokenizer, prompt) for prompt, _ in own]
@@ -270,12 +279,12 @@ def _tampered(one: Saved, data: DataConfig, answers: Sequence[Worked]) -> dict[s
 
 
 def conclude(scope: Scope, done: Mapping[str, Done]) -> dict[str, Any]:
-    """Put each arm's runs together, compare them with those of the main arm, and hold that against the aim."""
+    """Put each arm's runs together, compare them with those of another, and hold the main arm's against the aim."""
     every = arms(scope)
     figures = {arm.name: _figures(scope, arm) for arm in every}
     return {
         "measures": MEASURES,
-        "intervals": "95 %: families and runs drawn again; against_main: with the same questions and seeds",
+        "intervals": "95 %: families and runs drawn again; differences: of the same questions and seeds",
         "aim": _aim(figures[MAIN]),
         "arms": [_told(scope, arm, figures, done) for arm in every],
         "metrics": {
@@ -297,7 +306,7 @@ def _aim(main: Mapping[str, Figure]) -> dict[str, Any]:
 def _told(
     scope: Scope, arm: Arm, figures: Mapping[str, Mapping[str, Figure]], done: Mapping[str, Done]
 ) -> dict[str, Any]:
-    own, main = figures[arm.name], figures[MAIN]
+    own, other = figures[arm.name], figures[arm.against]
     corpus = done[f"{NAME}/{arm.name}/corpus"].result
     runs = [(seed, done[f"{arm.task(seed)}/pretrain"]) for seed in scope.seeds]
     return {
@@ -306,8 +315,9 @@ def _told(
         "overrides": list(arm.overrides),
         "corpus": corpus,
         "measures": {name: one.told() for name, one in own.items()},
-        "against_main": {
-            name: difference(one, main[name]) for name, one in own.items() if arm.name != MAIN and name in main
+        "against": arm.against,
+        "differences": {
+            name: difference(one, other[name]) for name, one in own.items() if arm.name != arm.against and name in other
         },
         "failures": dict(sum((Counter(_failures(arm, seed, done)) for seed in scope.seeds), Counter())),
         "runs": [{"seed": seed, "run": run.run_id, "model": run.digest, "seconds": run.seconds} for seed, run in runs],

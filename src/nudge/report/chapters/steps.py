@@ -13,7 +13,11 @@ from nudge.report.evidence import Evidence
 NAME, REWARDED = "worked_steps", "worked_rl"
 WITH, AT_ONCE = "with steps", "at once"
 BEYOND = "beyond/"
-UNSEEN = {"unseen/adding": "added up", "unseen/sharing": "taken away"}
+UNSEEN = {
+    "unseen/worked": "products and quotients",
+    "unseen/adding": "practice in adding up",
+    "unseen/sharing": "practice in taking away",
+}
 TAMPERED = {
     "changed_follows": "a result changed: goes on from it",
     "changed_returns": "a result changed: right all the same",
@@ -89,9 +93,9 @@ def _unseen(told: Told) -> Figure | Missing:
         told,
         "unseen",
         UNSEEN,
-        "no practice was held out.",
-        "Practice that training left out since a step of it shows a sum or difference of the test; counted is each "
-        "chain of which every step is true. 95 % intervals over families and runs.",
+        "no document was left out.",
+        "Documents that training left out since a step of theirs shows a sum or difference of the test; counted is "
+        "each of which every step is true. 95 % intervals over families and runs.",
     )
 
 
