@@ -43,7 +43,8 @@ def test_arms_of_equal_flop_have_it(tmp_path: Path) -> None:
 
 
 def test_each_arm_differs_from_the_main_one_in_what_its_name_says(tmp_path: Path) -> None:
-    arms = {arm.name: compose(arm.overrides).data for arm in worked_steps.arms(Scope(tmp_path, (0,)))}
+    composed = {arm.name: compose(arm.overrides) for arm in worked_steps.arms(Scope(tmp_path, (0,)))}
+    arms = {name: config.data for name, config in composed.items()}
 
     def practised(name: str) -> set[str]:
         return {source.of for source in arms[name].sources.values() if isinstance(source, PracticeSource)}
@@ -62,6 +63,9 @@ def test_each_arm_differs_from_the_main_one_in_what_its_name_says(tmp_path: Path
         "multiples": {"multiples"},
         "up": {"up"},
     }
+    # Asked for samples in words that its tokenizer lacks, an arm without steps would not start.
+    asked = {name: any("step" in prompt for prompt in composed[name].callbacks.samples.prompts) for name in arms}
+    assert {name for name in arms if asked[name]} <= {name for name in arms if styles(name)}
 
 
 @pytest.mark.parametrize(("last", "missed"), [(0.98, ["times"]), (0.99, [])])

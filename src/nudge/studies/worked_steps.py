@@ -80,6 +80,7 @@ def arms(scope: Scope) -> list[Arm]:
         style: tuple(f"data.sources.{name}.style={style}" for name in ("worked", "worked_sums"))
         for style in ("multiples", "up")
     }
+    at_once = (*same, "data.steps=none", "callbacks.samples.prompts=[]")  # it has no word for "step by step"
     count = QUICK_STEPS if scope.quick else BRIEF_STEPS
 
     def brief(name: str, what: str, *overrides: str) -> Arm:
@@ -87,8 +88,8 @@ def arms(scope: Scope) -> list[Arm]:
 
     every = [
         Arm(MAIN, "counted down, quotients taken away; practice in both", same),
-        Arm("at_once", "answers at once, as many steps of training", (*same, "data.steps=none"), flops=False),
-        Arm("at_once_flops", "answers at once, as much FLOP", (*same, "data.steps=none")),
+        Arm("at_once", "answers at once, as many steps of training", at_once, flops=False),
+        Arm("at_once_flops", "answers at once, as much FLOP", at_once),
         brief(BRIEF, "counted down, with practice"),
         brief("multiples", "a list of multiples, then the answer", *styled["multiples"], *_without(*PRACTICE)),
         brief("up", "sums counted up, then the answer", *styled["up"], *_without(*PRACTICE)),
