@@ -30,7 +30,7 @@ NAME = "worked_steps"
 MAIN, BRIEF = "practised", "brief"
 EXPERIMENT = "experiment=worked_steps"
 TAMPER_SEED = 0
-BRIEF_STEPS = 1000  # a third of the recipe's, for the ways of working that it grew from and for itself beside them
+BRIEF_STEPS = 500  # a third of the recipe's, for the ways of working that it grew from and for itself beside them
 QUICK_OPERANDS, QUICK_STEPS, QUICK_ARMS = 20, 4, (MAIN, "at_once", "at_once_flops", BRIEF, "multiples")
 AIM = 0.99  # of each operation's held-out questions, in each seed
 PRACTICE = ("adding", "sharing", "comparing")
