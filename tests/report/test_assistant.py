@@ -231,7 +231,10 @@ def test_worked_steps_are_held_against_the_aim_and_beside_answers_at_once(copy: 
     assert drawn["factors"] == 1.0
     assert 0.4 < drawn["chain 12"] < 0.8
     assert len(values(charts["steps-tampered"])) == 3
-    assert {row["arm"] for row in values(charts["steps-unseen"])} == {"practice in adding up", "practice in taking away"}
+    assert {row["arm"] for row in values(charts["steps-unseen"])} == {
+        "practice in adding up",
+        "practice in taking away",
+    }
     rewarded = {row["arm"]: row["mean"] for row in values(charts["steps-rewarded-greedy"])}
     assert rewarded["then fine-tuned on the steps to all training questions"] == 1.0
     assert rewarded["then rewarded by chance"] < rewarded["then rewarded for right answers"] < 1.0
