@@ -83,13 +83,17 @@ def filtered(
     for name in config.curation.filters:
         judged = list(parts) if FILTERS[name].everywhere else ["train"]
         gone = []
+        shortened = {}
         for part in judged:
+            if cut := FILTERS[name].cut:
+                parts[part] = cut(parts[part], context)
+                shortened = {"cut": sum(bool(row["cut"]) for row in parts[part])}
             reasons = FILTERS[name].judge(parts[part], config.curation.settings.get(name), context)
             both = list(zip(parts[part], reasons, strict=True))
             parts[part] = [row for row, reason in both if reason is None]
             gone += [row | {"filter": name, "reason": reason} for row, reason in both if reason is not None]
         left = sum(len(parts[part]) for part in judged)
-        counts.append({"filter": name, "in": left + len(gone), "out": left, "dropped": len(gone)})
+        counts.append({"filter": name, "in": left + len(gone), "out": left, "dropped": len(gone)} | shortened)
         dropped += gone
     return parts, dropped, counts
 

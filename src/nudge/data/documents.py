@@ -27,6 +27,7 @@ SCHEMA = pa.schema(
         pa.field("right", pa.int64()),
         pa.field("answer", pa.int64()),
         pa.field("held_out", pa.string()),  # why no split has it: "order", "operand" or "answer"
+        pa.field("cut", pa.bool_()),  # whether the text goes on and is cut off here, so that nothing ends
     ]
 )
 

@@ -35,7 +35,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "question": ("left", "operation", "right"),
     "running": ("left", "right", "start"),
-    "sharing": ("left", "right", "count", "end"),
+    "sharing": ("left", "right", "count"),
     "comparing": ("left", "right"),
 }
 KEYS = (*QUESTIONS, "steps", "operations")
@@ -198,9 +198,9 @@ class Phrases:
             left=numbers.words(left), right=numbers.words(right), start=numbers.words(start)
         )
 
-    def sharing(self, total: int, divisor: int, count: int, end: int) -> str:
-        """Ask to take a number away until so much is left, if it was taken away so often before."""
-        named = {"left": total, "right": divisor, "count": count, "end": end}
+    def sharing(self, total: int, divisor: int, count: int) -> str:
+        """Ask to take a number away as often as it goes, if it was taken away so often before."""
+        named = {"left": total, "right": divisor, "count": count}
         return self._questions["sharing"].format(**{name: numbers.words(number) for name, number in named.items()})
 
     def comparing(self, left: int, right: int) -> str:

@@ -38,7 +38,11 @@ def tokenize(config: TokenizerConfig, curated: Path, tokens: Path) -> dict[str, 
         for name, table in tables.items():
             texts = table["text"].to_pylist()
             _check_known(learned, texts, curated / f"{name}.parquet")
-            encoded = [encoding.ids for encoding in learned.encode_batch(texts)]
+            cut = table["cut"].to_pylist()  # no end token: what was cut off is still to come
+            encoded = [
+                encoding.ids[:-1] if short else encoding.ids
+                for encoding, short in zip(learned.encode_batch(texts), cut, strict=True)
+            ]
             prompts = table["prompt"].to_pylist()
             asked = learned.encode_batch([prompt or "" for prompt in prompts], add_special_tokens=False)
             # After the begin token and the question; 0 in a document that is none.

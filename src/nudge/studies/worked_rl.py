@@ -134,7 +134,8 @@ def _first_right(some: Sequence[tuple[worked.Worked, str]]) -> str | None:
 
 def teach(folder: Path, model: str, most: int | None = None) -> Any:
     """Write the taught working to each training question."""
-    rows, _ = _asked(saved.load(project.root() / model), model, "train", most)
+    every, _ = _asked(saved.load(project.root() / model), model, "train", most)
+    rows = [row for row in every if not row["cut"]]
     examples.write(folder, rows)
     return {"examples": len(rows)}
 

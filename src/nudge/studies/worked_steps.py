@@ -45,7 +45,7 @@ MEASURES = {
     "changed_returns": "the same: the share that comes to the question's own answer all the same",
     "cut_follows": "steps left out before the last: the share that goes on from what is there",
     "cut_returns": "the same: the share that comes to the question's own answer all the same",
-    "unseen": "after a slash: documents dropped since they show a sum or difference of the test: without a false step",
+    "unseen": "after a slash: documents cut or dropped since they show a sum or difference of the test: no false step",
     "beyond": "after a slash: questions beyond the range, in one way each (src/nudge/evaluation/beyond.py)",
     "noise_returns": "every number of the steps before the last drawn at random: the share that is right all the same",
 }
@@ -204,15 +204,19 @@ def _unseen(one: Saved, data: DataConfig, curated: Path) -> dict[str, Tally]:
     phrases = _counting_down(data)
     if phrases is None:
         return {}
-    asked = {row["family"] for row in documents.read(curated / "test.parquet").to_pylist()}
+    parts = {name: documents.read(curated / f"{name}.parquet").to_pylist() for name in documents.SPLITS}
+    whole = {row["text"] for rows in parts.values() for row in rows}
+    asked = {row["family"] for row in parts["test"]}
+    practised = [name for name, source in data.sources.items() if isinstance(source, PracticeSource | WorkedSource)]
     rows = [
-        (row["source"], row["prompt"], shown[0])
-        for row in documents.read(curated.parent / "dropped.parquet").to_pylist()
-        if _knows(one, row["text"])
+        (name, row["prompt"], shown[0])
+        for name in practised
+        for row in documents.read(curated.parent / "raw" / f"{name}.parquet").to_pylist()
+        if not row["cut"] and row["text"] not in whole and _knows(one, row["text"])
         if (shown := [family for family in leaking.families(row["text"]) if family in asked and "+" in family])
     ]
     tallies = {}
-    for name in (name for name, source in data.sources.items() if isinstance(source, PracticeSource | WorkedSource)):
+    for name in practised:
         own = [(prompt, family) for source, prompt, family in rows if source == name]
         if own:
             prompts = [tokenizer.prompt_ids(one.tokenizer, prompt) for prompt, _ in own]

@@ -32,10 +32,13 @@ class Filter:
         judge: (documents, its settings, what it may know beside them) → for each document why it goes, or None.
         everywhere: whether it judges held-out documents too. Others leave them alone, so that corpora which are
             filtered in different ways are measured on the same questions.
+        cut: (documents, what it may know beside them) → the same documents, each with as much of its text as may stay;
+            before it judges. None if it takes a document as it is.
     """
 
     judge: Callable[[list[Row], Any, Context], Reasons]
     everywhere: bool = False
+    cut: Callable[[list[Row], Context], list[Row]] | None = None
 
 
 FILTERS: dict[str, Filter] = {
@@ -50,7 +53,7 @@ FILTERS: dict[str, Filter] = {
     "fluency": Filter(fluency.judge),
     "classifier": Filter(classifier.judge),
     "consistency": Filter(consistency.judge),
-    "held_out_steps": Filter(steps.judge),
+    "held_out_steps": Filter(steps.judge, cut=steps.cut),
 }
 
 __all__ = ["FILTERS", "Context", "Filter", "Reasons", "Row"]

@@ -8,26 +8,47 @@ from collections.abc import Iterator
 from nudge.data import arithmetic, numbers, steps
 from nudge.data.arithmetic import Fact
 from nudge.data.filters.context import Context, Reasons, Row
+from nudge.data.steps import Phrases
 
 OPERATIONS = {"plus": "plus", "minus": "minus", "times": "times", "divided": "divided by", "shared": "shared by"}
 
 
+def cut(rows: list[Row], context: Context) -> list[Row]:
+    """Cut documents before the first step that works with a fact of a held-out family, if one is left before it."""
+    held_out = _held_out(context)
+    phrases = steps.phrases_of(context.config, context.folder.parent)
+    return rows if phrases is None else [_cut(row, held_out, phrases) for row in rows]
+
+
+def _cut(row: Row, held_out: frozenset[str], phrases: Phrases) -> Row:
+    begin = said = row["prompt"] or ""
+    for part in phrases.parts(row["text"].removeprefix(begin)):
+        if not held_out.isdisjoint(families(part)):
+            return row if said == begin else row | {"text": said, "cut": True}
+        said = f"{said} {part}"
+    return row
+
+
 def judge(rows: list[Row], settings: None, context: Context) -> Reasons:
     """Drop documents that work with a fact of a held-out family, in their question or in a step."""
-    held_out = frozenset(row["family"] for row in context.held_out if row["family"] is not None)
+    held_out = _held_out(context)
     shown = [[family for family in families(row["text"]) if family in held_out] for row in rows]
     return [f"shows {found[0]}, which is held out" if found else None for found in shown]
+
+
+def _held_out(context: Context) -> frozenset[str]:
+    return frozenset(row["family"] for row in context.held_out if row["family"] is not None)
 
 
 def families(text: str) -> list[str]:
     """Return the families of what a text adds, takes away, multiplies and divides, in order.
 
-    What is taken away several times counts as the quotient that it amounts to.
+    What is shared counts as the quotient that it amounts to without its rest.
     """
     found = []
-    for operation, left, right, end in _worked_with(text.split()):
+    for operation, left, right in _worked_with(text.split()):
         if operation == "shared by":
-            times = (left - end) // right if right else 0
+            times = left // right if right else 0
             if times in (0, 1, steps.TENFOLD):  # one step: it shows what it says
                 continue
             operation, left = "divided by", times * right
@@ -37,23 +58,22 @@ def families(text: str) -> list[str]:
     return found
 
 
-def _worked_with(words: list[str]) -> Iterator[tuple[str, int, int, int]]:
-    """Yield each operation in a text that stands between two numbers, with them, and down to where it goes, or 0."""
+def _worked_with(words: list[str]) -> Iterator[tuple[str, int, int]]:
+    """Yield each operation in a text that stands between two numbers, with them."""
     for place, word in enumerate(words):
         if word in OPERATIONS:
             operation = OPERATIONS[word]
             begin, after = place, place + len(operation.split())
             while begin and words[begin - 1] in numbers.NUMBER_WORDS:
                 begin -= 1
-            left, (right, after) = numbers.parse(" ".join(words[begin:place])), _number(words, after)
-            end, _ = _number(words, words.index("to", after) + 1) if "to" in words[after:] else (0, 0)
+            left, right = numbers.parse(" ".join(words[begin:place])), _number(words, after)
             if left is not None and right is not None:
-                yield operation, left, right, end or 0
+                yield operation, left, right
 
 
-def _number(words: list[str], first: int) -> tuple[int | None, int]:
-    """Return the number that begins at a word, and the place after it."""
+def _number(words: list[str], first: int) -> int | None:
+    """Return the number that begins at a word."""
     after = first
     while after < len(words) and words[after] in numbers.NUMBER_WORDS:
         after += 1
-    return numbers.parse(" ".join(words[first:after])), after
+    return numbers.parse(" ".join(words[first:after]))
