@@ -6,7 +6,6 @@ How they are said is read from a file that people wrote; what they say is read b
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -132,11 +131,11 @@ def running(start: int, count: int, addend: int) -> list[Step]:
         count: how often it is counted, the first time included.
         addend: the number.
     """
-    sums = [start + done * addend for done in range(count)]
-    added = [
-        Step("add", after, before, addend, count - 1 - done) for done, (before, after) in enumerate(pairwise(sums))
+    sums = [
+        Step("add", start + done * addend, start + (done - 1) * addend, addend, count - done)
+        for done in range(1, count)
     ]
-    return [Step("begin", start, count=count), *added]
+    return [Step("begin", start, count=count), *sums]
 
 
 def sharing(total: int, divisor: int, count: int = 0) -> list[Step]:

@@ -73,7 +73,7 @@ def questions(phrases: Phrases, trained: frozenset[str]) -> list[Question]:
 def _of(group: str, phrases: Phrases) -> Iterator[Question]:
     if group.startswith("chain"):
         count = int(group.split()[1])
-        for addend in range(2, TRAINED // count + 1):  # ones are not counted
+        for addend in range(2, (TRAINED - 1) // (count - 1) + 1):  # ones are not counted
             for start in range(1, TRAINED - (count - 1) * addend + 1):
                 # By itself it would count the other factor, if this one is no digit.
                 first, *others = steps.running(start, count, addend)
