@@ -6,6 +6,7 @@ docs/reliability.md shows these as a table.
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -162,13 +163,40 @@ def test_a_loader_worker_that_is_killed_fails_the_run(small_project: Path, tmp_p
     assert_goes_on(small_project, run, uninterrupted, "trainer.num_workers=2")
 
 
-def test_ctrl_c_in_a_terminal_reaches_all_processes_and_ends_the_run_well(small_project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("signum", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_a_signal_that_reaches_all_processes_ends_the_run_well(
+    signum: int, code: int, name: str, small_project: Path, tmp_path: Path
+) -> None:
     # The loader workers died of it first, and the run failed for want of them.
     run = Training(small_project, tmp_path / "run", "trainer.num_workers=2").reach(90)
-    os.killpg(run.process.pid, signal.SIGINT)
-    assert run.end() == 130, run.output()
+    os.killpg(run.process.pid, signum)
+    assert run.end() == code, run.output()
     assert in_store(small_project, run).info.status == "KILLED"
-    assert "stopped by Ctrl-C after step" in run.output()
+    assert f"stopped by {name} after step" in run.output()
+
+
+STUCK = """
+import multiprocessing
+from torch.utils.data import IterableDataset
+from nudge.training.batches import loader
+lock = multiprocessing.Lock()
+class Stuck(IterableDataset):
+    def __iter__(self):
+        yield 1
+        lock.acquire()
+lock.acquire()
+batches = iter(loader(Stuck(), 1, pin=False))
+next(batches)
+raise SystemExit("failed")
+"""
+
+
+def test_a_worker_that_waits_for_ever_keeps_no_failed_run_alive() -> None:
+    # Of two workers the one that was killed held a lock that the other then waited for: it ignored the SIGTERM with
+    # which Python ends its children, and the run hung after its last line.
+    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == "failed"
 
 
 def test_killed_with_workers_it_leaves_none_and_goes_on_at_once(

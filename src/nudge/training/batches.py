@@ -1,6 +1,9 @@
 """Batches of documents: which ones stand in which optimiser step is a pure function of seed and step."""
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, TypedDict
 
@@ -228,7 +231,21 @@ def loader(dataset: IterableDataset[Any], num_workers: int, pin: bool) -> DataLo
 
 
 def leave_signals_to_the_run(worker: int) -> None:
-    """Let a loader worker outlive Ctrl-C and SIGTERM, which reach it too: the run needs it to finish its step."""
+    """Let a loader worker outlive Ctrl-C and SIGTERM, which reach it too: the run needs it to finish its step.
+
+    A SIGTERM from the run itself ends it: a worker that waits for a lock of one that was killed ends in no other way.
+    """
     signal.set_wakeup_fd(-1)  # inherited from the run, which would take a signal to this process for its own
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for signum in (signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
+    if sys.platform == "linux":
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_the_run_says_so, daemon=True).start()
+    else:  # where a process can't tell who sent a signal
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _end_when_the_run_says_so() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)  # as torch's own handler does: any other code counts as a death of its own
