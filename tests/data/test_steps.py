@@ -1,9 +1,12 @@
 """Worked steps: they are right, and read back as they were said; and no training document shows a held-out fact."""
 
+import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from nudge.config.composition import compose
@@ -13,6 +16,7 @@ from nudge.data.steps import Phrases, Step, Style
 from nudge.data.tokenizer import END_ID
 from nudge.data.tokens import Tokens
 from nudge.errors import UserError
+from nudge.evaluation import beyond
 
 Rows = list[dict[str, Any]]
 
@@ -31,7 +35,7 @@ def corpus(small_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def splits(corpus: Path) -> dict[str, Rows]:
     found = {path.stem: documents.read(path).to_pylist() for path in (corpus / "curated").glob("*.parquet")}
     raw = [row for path in sorted((corpus / "raw").glob("*.parquet")) for row in documents.read(path).to_pylist()]
-    return found | {"dropped": documents.read(corpus / "dropped.parquet").to_pylist(), "raw": raw}
+    return found | {"dropped": pq.read_table(corpus / "dropped.parquet").to_pylist(), "raw": raw}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ VALUE = {words: number for number, words in enumerate(SPELLED)} | {
     f"one hundred {words}".removesuffix(" zero"): 100 + number for number, words in enumerate(SPELLED)
 }
 NUMBER = "|".join(sorted(VALUE, key=len, reverse=True))
-SHOWN = re.compile(rf"(?<![a-z])({NUMBER}) (plus|minus|times|divided by) (?=({NUMBER})(?![a-z]))")
+SHOWN = re.compile(rf"(?<![a-z])({NUMBER}) (plus|minus|times|divided by|shared by) (?=({NUMBER})(?![a-z]))")
 
 
 def shown(text: str) -> set[tuple[str, int, int]]:
@@ -59,8 +63,10 @@ def shown(text: str) -> set[tuple[str, int, int]]:
         one, other = VALUE[left], VALUE[right]
         if operation == "minus":
             one -= other
-        if operation == "divided by":
+        if operation in ("divided by", "shared by"):
             one //= other or 1
+        if operation == "shared by" and one in (0, 1, 10):
+            continue  # one step, which is read by itself
         sign = "+" if operation in ("plus", "minus") else "×"
         found.add((sign, min(one, other), max(one, other)))
     return found
@@ -79,19 +85,23 @@ def test_no_training_document_shows_a_held_out_fact_in_its_question_or_in_a_step
         assert not shown(row["text"]) & held_out, row["text"]
 
 
-def test_the_parser_of_the_test_finds_what_is_dropped_and_what_is_cut_off(splits: dict[str, Rows]) -> None:
+def test_what_is_dropped_and_what_is_cut_off_shows_a_held_out_fact(splits: dict[str, Rows], corpus: Path) -> None:
     # One that finds nothing would find no leak either; and what is cut off too early is training that is lost.
     held_out = {pair for name in ("validation", "test") for row in splits[name] for pair in shown(row["prompt"] or "")}
-    dropped = [row for row in splits["dropped"] if row["source"] == "worked"]
-    assert dropped
+    whole = {row["prompt"]: row["text"] for row in splits["raw"]}
+    dropped = [row for row in splits["dropped"] if row["filter"] == "held_out_steps"]
+    assert {row["source"] for row in dropped} == {"worked", "adding", "sharing"}
     for row in dropped:
         assert shown(row["text"]) & held_out, row["text"]
-    whole = {row["prompt"]: row["text"] for row in splits["raw"]}
+        assert row["text"] == whole[row["prompt"]], "dropped, and cut before that"
     cut = [row for row in splits["train"] if row["cut"] and row["text"] != whole[row["prompt"]]]
     assert {row["source"] for row in cut} == {"worked", "adding", "sharing"}
     for row in cut:
         left = whole[row["prompt"]].removeprefix(row["text"])
         assert shown(left.split(" ; ")[1]) & held_out, row["text"]
+        assert row["answer"] is None, "it gives no answer"
+    counted = json.loads((corpus / "report.json").read_text())["filters"][-1]
+    assert (counted["filter"], counted["cut"], counted["dropped"]) == ("held_out_steps", len(cut), len(dropped))
 
 
 def test_what_is_cut_has_no_end_to_learn(splits: dict[str, Rows], corpus: Path) -> None:
@@ -180,10 +190,19 @@ def test_without_steps_the_corpus_is_the_calculators(small_project: Path) -> Non
 
 def test_each_comparison_within_a_quotient_is_practised(splits: dict[str, Rows], phrases: Phrases) -> None:
     # "forty against fifty" failed in ninety by five: it stood only before "forty minus five", which is held out.
-    shown = {f";{part}" for row in splits["train"] for part in row["text"].split(" ;")[1:]}
+    said = {f";{part}" for row in splits["train"] for part in row["text"].split(" ;")[1:]}
     for divisor in range(1, steps.MOST_TIMES + 1):
         for left in range(100):
-            assert phrases.say([steps.compared(left, steps.TENFOLD * divisor)]) in shown
+            assert phrases.say([steps.compared(left, steps.TENFOLD * divisor)]) in said
+    [cut] = [row["text"] for row in splits["train"] if row["prompt"] == "forty divided by five step by step"]
+    assert cut == "forty divided by five step by step ; forty against fifty short"
+
+
+def test_chains_of_each_length_are_left_to_ask(splits: dict[str, Rows], phrases: Phrases) -> None:
+    # Practice that is cut is in training with its question, and no chain of nine was left: the one that must not break.
+    asked = Counter(one.group for one in beyond.questions(phrases, beyond.trained(splits["train"])))
+    assert asked.keys() == beyond.GROUPS.keys()
+    assert min(asked.values()) > 40, asked
 
 
 def test_practice_in_adding_begins_as_a_product_does(splits: dict[str, Rows], phrases: Phrases) -> None:

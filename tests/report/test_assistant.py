@@ -236,7 +236,7 @@ def test_worked_steps_are_held_against_the_aim_and_beside_answers_at_once(copy: 
         "practice in taking away",
     }
     rewarded = {row["arm"]: row["mean"] for row in values(charts["steps-rewarded-greedy"])}
-    assert rewarded["then fine-tuned on the steps to all training questions"] == 1.0
+    assert rewarded["then fine-tuned on the steps to all questions"] == 1.0
     assert rewarded["then rewarded by chance"] < rewarded["then rewarded for right answers"] < 1.0
 
 

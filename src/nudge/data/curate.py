@@ -86,8 +86,8 @@ def filtered(
         shortened = {}
         for part in judged:
             if cut := FILTERS[name].cut:
-                parts[part] = cut(parts[part], context)
-                shortened = {"cut": sum(bool(row["cut"]) for row in parts[part])}
+                whole, parts[part] = parts[part], cut(parts[part], context)
+                shortened = {"cut": sum(new != old for old, new in zip(whole, parts[part], strict=True))}
             reasons = FILTERS[name].judge(parts[part], config.curation.settings.get(name), context)
             both = list(zip(parts[part], reasons, strict=True))
             parts[part] = [row for row, reason in both if reason is None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nudge.data import steps
 from nudge.data.arithmetic import Fact
@@ -56,12 +57,17 @@ class Found:
     failure: Failure | None
 
 
+def trained(rows: Sequence[dict[str, Any]]) -> frozenset[str]:
+    """Return what training documents ask, but for those that are cut before their end."""
+    return frozenset(row["prompt"] for row in rows if row["prompt"] is not None and not row["cut"])
+
+
 def questions(phrases: Phrases, trained: frozenset[str]) -> list[Question]:
     """Return the questions of all groups, the same for every model of a corpus.
 
     Args:
         phrases: how questions and steps are said.
-        trained: beginnings of training documents, which are not asked.
+        trained: what is not asked.
     """
     found = []
     for group in GROUPS:

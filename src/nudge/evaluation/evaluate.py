@@ -110,7 +110,7 @@ def scored(folder: Path, models: Path) -> Scores:
     if stage in ("finetune", "rlhf"):
         return _assistant(model, splits, models)
     scores: dict[str, Any] = {"before": score(untrained(model), splits["test"])[0]}
-    scores["train"], _ = score(model, _some(splits["train"]))
+    scores["train"], _ = score(model, _some([row for row in splits["train"] if not row["cut"]]))
     scores["test"], answers = score(model, splits["test"])
     data = parse(DataConfig, model.config["data"])
     if len({row["source"] for row in splits["test"]}) > 1:

@@ -45,7 +45,8 @@ MEASURES = {
     "changed_returns": "the same: the share that comes to the question's own answer all the same",
     "cut_follows": "steps left out before the last: the share that goes on from what is there",
     "cut_returns": "the same: the share that comes to the question's own answer all the same",
-    "unseen": "after a slash: documents cut or dropped since they show a sum or difference of the test: no false step",
+    "unseen": "after a slash: of the documents that end, those cut or dropped for a sum or difference of the test: the "
+    "share that is worked out without a false step",
     "beyond": "after a slash: questions beyond the range, in one way each (src/nudge/evaluation/beyond.py)",
     "noise_returns": "every number of the steps before the last drawn at random: the share that is right all the same",
 }
@@ -200,7 +201,10 @@ def measure(folder: Path, model: str) -> Any:
 
 
 def _unseen(one: Saved, data: DataConfig, curated: Path) -> dict[str, Tally]:
-    """Have chains worked out that hold a sum or difference of the test's families, of which there are thousands."""
+    """Have chains worked out that hold a sum or difference of the test's families, of which there are thousands.
+
+    Training has them up to that step, or not at all. Practice with a rest is left out: nothing says where it would end.
+    """
     phrases = _counting_down(data)
     if phrases is None:
         return {}
@@ -217,7 +221,7 @@ def _unseen(one: Saved, data: DataConfig, curated: Path) -> dict[str, Tally]:
     ]
     tallies = {}
     for name in practised:
-        own = [(prompt, family) for source, prompt, family in rows if source == name]
+        own = list(dict.fromkeys((prompt, family) for source, prompt, family in rows if source == name))
         if own:
             prompts = [tokenizer.prompt_ids(one.tokenizer, prompt) for prompt, _ in own]
             said = greedy(one.model, prompts, tokenizer.END_ID, one.model.config.context)
@@ -232,7 +236,7 @@ def _beyond(one: Saved, data: DataConfig, train: Path) -> list[beyond.Found]:
     phrases = _counting_down(data)
     if phrases is None:
         return []
-    trained = frozenset(row["prompt"] for row in documents.read(train).to_pylist() if row["prompt"] is not None)
+    trained = beyond.trained(documents.read(train).to_pylist())
     asked = [each for each in beyond.questions(phrases, trained) if _knows(one, f"{each.asked} {each.written}")]
     return beyond.ask(one, asked, phrases)
 

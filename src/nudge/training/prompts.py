@@ -48,7 +48,7 @@ class Turn(TypedDict):
 
 
 class Questions:
-    """The questions of a split, with their right answers.
+    """The questions of a split, with their right answers; not those whose document is cut before its answer.
 
     Args:
         folder: a corpus.
@@ -62,7 +62,7 @@ class Questions:
         asked = [
             place
             for place, row in enumerate(rows)
-            if row["prompt"] is not None and (sources is None or row["source"] in sources)
+            if row["prompt"] is not None and not row["cut"] and (sources is None or row["source"] in sources)
         ]
         if not asked:
             raise UserError(

@@ -5,6 +5,7 @@ Unlike the other filters this one knows arithmetic: 24 minus 8 shows the held-ou
 
 from collections.abc import Iterator
 
+from nudge.config.data import WorkedSource
 from nudge.data import arithmetic, numbers, steps
 from nudge.data.arithmetic import Fact
 from nudge.data.filters.context import Context, Reasons, Row
@@ -13,18 +14,29 @@ from nudge.data.steps import Phrases
 OPERATIONS = {"plus": "plus", "minus": "minus", "times": "times", "divided": "divided by", "shared": "shared by"}
 
 
+NO_FACT = dict.fromkeys(("operation", "left", "right", "answer"))
+
+
 def cut(rows: list[Row], context: Context) -> list[Row]:
-    """Cut documents before the first step that works with a fact of a held-out family, if one is left before it."""
+    """Cut documents before the first step that works with a fact of a held-out family, if one is left before it.
+
+    Not those whose question shows one: they will go as a whole. What is cut gives no answer, so it states no fact.
+    """
     held_out = _held_out(context)
-    phrases = steps.phrases_of(context.config, context.folder.parent)
-    return rows if phrases is None else [_cut(row, held_out, phrases) for row in rows]
+    source = next((one for one in context.config.sources.values() if isinstance(one, WorkedSource)), None)
+    if source is None:
+        return rows
+    phrases = Phrases(context.folder / source.file)
+    return [_cut(row, held_out, phrases) for row in rows]
 
 
 def _cut(row: Row, held_out: frozenset[str], phrases: Phrases) -> Row:
-    begin = said = row["prompt"] or ""
+    begin = said = row["prompt"]
+    if begin is None or not held_out.isdisjoint(families(begin)):
+        return row
     for part in phrases.parts(row["text"].removeprefix(begin)):
         if not held_out.isdisjoint(families(part)):
-            return row if said == begin else row | {"text": said, "cut": True}
+            return row if said == begin else row | {"text": said, "cut": True} | NO_FACT
         said = f"{said} {part}"
     return row
 
@@ -43,7 +55,7 @@ def _held_out(context: Context) -> frozenset[str]:
 def families(text: str) -> list[str]:
     """Return the families of what a text adds, takes away, multiplies and divides, in order.
 
-    What is shared counts as the quotient that it amounts to without its rest.
+    What is shared counts as the quotient that it amounts to without its rest, if that takes more than one step.
     """
     found = []
     for operation, left, right in _worked_with(text.split()):

@@ -11,7 +11,7 @@ from nudge.data.steps import Phrases, Step
 
 MOST_COUNT = 40  # times that something was taken away before
 FROM_ZERO = 0.25  # of such documents, the share in which it was not
-DRAWS = 4  # documents of a total and a divisor, which differ in how often it was taken away before
+DRAWS = 4  # of how often a divisor was taken away from a total before; each that is new is a document
 
 
 class Practice(NamedTuple):

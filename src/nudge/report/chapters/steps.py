@@ -93,9 +93,9 @@ def _unseen(told: Told) -> Figure | Missing:
         told,
         "unseen",
         UNSEEN,
-        "no document was left out.",
-        "Documents that training left out since a step of theirs shows a sum or difference of the test; counted is "
-        "each of which every step is true. 95 % intervals over families and runs.",
+        "no document was cut or dropped.",
+        "Documents that training has only up to a step with a sum or difference of the test, or not at all; counted "
+        "is each of which every step is true. 95 % intervals over families and runs.",
     )
 
 
