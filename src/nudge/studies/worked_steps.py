@@ -30,7 +30,7 @@ NAME = "worked_steps"
 MAIN, BRIEF = "practised", "brief"
 EXPERIMENT = "experiment=worked_steps"
 TAMPER_SEED = 0
-BRIEF_STEPS = 500  # a quarter of the recipe's, for the ways of working that it grew from and for itself beside them
+BRIEF_STEPS = 500  # a third of the recipe's, for the ways of working that it grew from and for itself beside them
 QUICK_OPERANDS, QUICK_STEPS, QUICK_ARMS = 20, 4, (MAIN, "at_once", "at_once_flops", BRIEF, "multiples")
 AIM = 0.99  # of each operation's held-out questions, in each seed
 PRACTICE = ("adding", "sharing", "comparing")
@@ -85,7 +85,7 @@ def arms(scope: Scope) -> list[Arm]:
     count = QUICK_STEPS if scope.quick else BRIEF_STEPS
 
     def brief(name: str, what: str, *overrides: str) -> Arm:
-        return Arm(name, f"a quarter: {what}", (*same, f"trainer.max_steps={count}", *overrides), BRIEF)
+        return Arm(name, f"a third: {what}", (*same, f"trainer.max_steps={count}", *overrides), BRIEF)
 
     every = [
         Arm(MAIN, "counted down, quotients taken away; practice in both", same),
