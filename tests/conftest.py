@@ -91,7 +91,7 @@ def runner(folder: Path) -> Command:
 
     def run(*command: str, cwd: Path = folder, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=1500, check=False
+            command, cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=2700, check=False
         )
 
     return run
