@@ -90,6 +90,7 @@ def test_what_is_dropped_and_what_is_cut_off_shows_a_held_out_fact(splits: dict[
     held_out = {pair for name in ("validation", "test") for row in splits[name] for pair in shown(row["prompt"] or "")}
     whole = {row["prompt"]: row["text"] for row in splits["raw"]}
     dropped = [row for row in splits["dropped"] if row["filter"] == "held_out_steps"]
+    assert len(dropped) > 100
     assert {row["source"] for row in dropped} == {"worked", "adding", "sharing"}
     for row in dropped:
         assert shown(row["text"]) & held_out, row["text"]

@@ -5,15 +5,13 @@ Unlike the other filters this one knows arithmetic: 24 minus 8 shows the held-ou
 
 from collections.abc import Iterator
 
-from nudge.config.data import WorkedSource
+from nudge import project
 from nudge.data import arithmetic, numbers, steps
 from nudge.data.arithmetic import Fact
 from nudge.data.filters.context import Context, Reasons, Row
 from nudge.data.steps import Phrases
 
 OPERATIONS = {"plus": "plus", "minus": "minus", "times": "times", "divided": "divided by", "shared": "shared by"}
-
-
 NO_FACT = dict.fromkeys(("operation", "left", "right", "answer"))
 
 
@@ -23,11 +21,8 @@ def cut(rows: list[Row], context: Context) -> list[Row]:
     Not those whose question shows one: they will go as a whole. What is cut gives no answer, so it states no fact.
     """
     held_out = _held_out(context)
-    source = next((one for one in context.config.sources.values() if isinstance(one, WorkedSource)), None)
-    if source is None:
-        return rows
-    phrases = Phrases(context.folder / source.file)
-    return [_cut(row, held_out, phrases) for row in rows]
+    phrases = steps.phrases_of(context.config, project.root())
+    return rows if phrases is None else [_cut(row, held_out, phrases) for row in rows]
 
 
 def _cut(row: Row, held_out: frozenset[str], phrases: Phrases) -> Row:
